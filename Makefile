@@ -1,0 +1,42 @@
+# Needs make and Python 3.11 or newer; everything is installed into .venv. Another Python: make PYTHON=python3.12 demo
+PYTHON ?= python3
+BIN := .venv/bin
+# Two workers on two cores; tests of one file share what they trained (tests/conftest.py gives each worker one thread).
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
+
+.PHONY: demo check test slow docs bench clean
+
+demo: .venv/demo.stamp
+	$(BIN)/tunesmith demo
+
+check: .venv/test.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(PYTEST)
+
+slow: .venv/test.stamp
+	$(BIN)/pytest -m slow
+
+docs: .venv/test.stamp
+	$(BIN)/pytest tests/docs -m ""
+
+bench: .venv/test.stamp
+	set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf .venv
+
+# .venv/EXTRA.stamp: the environment with that extra; made again only when what is to be installed changes.
+.venv/%.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "Installing Tunesmith [$*] into .venv (the first time this fetches PyTorch and takes minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Tunesmith needs Python 3.11 or newer and \"$(PYTHON)\" is not that; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv

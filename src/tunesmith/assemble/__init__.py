@@ -1,0 +1,1 @@
+"""Recipe -> live objects; and Run -> Tunable again."""

@@ -1,0 +1,260 @@
+"""Rows + model -> Job: a recipe with everything it names, live, and what the loop needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tunesmith import plugins
+from tunesmith.assemble.rows import Objects, Rows, open_rows
+from tunesmith.data.batch import MAIN, Batch
+from tunesmith.data.encoders.text import TextRows, encode_texts
+from tunesmith.data.order import epoch_batches, parts
+from tunesmith.duration import Duration
+from tunesmith.errors import ModelError, Problem, RecipeError
+from tunesmith.models.loaders import transformers
+from tunesmith.models.pretrained import Pretrained
+from tunesmith.models.tunable import Tunable
+from tunesmith.objectives.objective import Objective
+from tunesmith.recipe.facts import Facts
+from tunesmith.recipe.resolve import resolve
+from tunesmith.recipe.schema import Choice, Recipe
+from tunesmith.seeds import fold, seed_everything
+from tunesmith.strategies.plan import Plan
+from tunesmith.training.machine import Machine
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """A run's lengths in optimizer steps."""
+
+    total: int
+    warmup: int
+    evaluate: int
+    save: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with everything it names, live. `head` and `micro` are None until they are measured."""
+
+    recipe: Recipe
+    reasons: dict[str, str]
+    objects: Objects
+    rows: Rows
+    pretrained: Pretrained
+    encoded: TextRows
+    machine: Machine
+    head: Choice | None = None
+    micro: int | None = None
+    epochs: float | None = None
+    """A length that cross-validation measured, in place of the recipe's."""
+
+    @property
+    def select(self) -> str:
+        """The metric that decides."""
+        return self.recipe.evaluate.select
+
+    def plan(self, net: Tunable) -> Plan:
+        strategy = self.recipe.strategy
+        made: Plan = plugins.get("strategy", strategy.name)([stage.name for stage in net.stages], **strategy.options)
+        return made
+
+    def net(self) -> Tunable:
+        """The Tunable on its device; the seed decides the new head's weights, whatever happened before."""
+        assert self.head is not None
+        seed_everything(fold(self.recipe.seed, "head"))
+        net = Tunable(self.pretrained, self.head.name, self.head.options, self.rows.target.num_outputs)
+        target = self.rows.target
+        if self.pretrained.labels and (target.mean, target.std) != (0.0, 1.0):
+            # A regression head that is kept answers in the target's unit; training works in standard deviations.
+            net.fold_scale(-target.mean / target.std, 1 / target.std)
+        self.machine.place(net)
+        return net
+
+    def feed(self, rows: npt.NDArray[np.int64], micro: int | None = None) -> Feed:
+        """The batches of the given rows."""
+        dtype = torch.int64 if self.rows.codes.dtype.kind == "i" else torch.float32
+        codes = torch.from_numpy(self.rows.codes).to(dtype)
+        batch = self.recipe.train.batch
+        assert batch != "auto"
+        micro = micro or self.micro or batch
+        return Feed(self.encoded, codes, rows, batch, micro, self.recipe.seed, self.machine)
+
+    def cadence(self, steps_per_epoch: int) -> Cadence:
+        """The recipe's lengths for so many steps an epoch."""
+        train = self.recipe.train
+        length = Duration(self.epochs, "epochs") if self.epochs else Duration.parse(train.length)
+        total = length.steps(steps_per_epoch=steps_per_epoch)
+        warmup, evaluate, save = (
+            Duration.parse(text).steps(steps_per_epoch=steps_per_epoch, total=total)
+            for text in (train.warmup, train.every.evaluate, train.every.save)
+        )
+        return Cadence(total, warmup, evaluate, save)
+
+    def objective(self) -> Objective:
+        make = plugins.get("objective", self.recipe.objective.name)
+        made: Objective = make(self.rows.task, self.rows.target, self.objects.loss, **self.recipe.objective.options)
+        return made
+
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        choice = self.recipe.train.optimizer
+        made: torch.optim.Optimizer = plugins.get("optimizer", choice.name)(groups, **choice.options)
+        return made
+
+    def factor(self, cadence: Cadence) -> Callable[[int], float]:
+        """The rate's factor at a step: a straight rise over the warm-up, then the schedule over the rest."""
+        choice = self.recipe.train.schedule
+        schedule = plugins.get("schedule", choice.name)
+
+        def factor(step: int) -> float:
+            if step < cadence.warmup:
+                return (step + 1) / cadence.warmup
+            rest = max(1, cadence.total - cadence.warmup)
+            return float(schedule(step - cadence.warmup, rest, **choice.options))
+
+        return factor
+
+
+def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> Job:
+    """Open the rows and the model, and fill in every "auto" that facts decide."""
+    rows = open_rows(recipe, objects)
+    for note in rows.notes:
+        tell(note)
+    pretrained = open_model(recipe, rows)
+    tell(pretrained.told)
+    rows = rows.ordered(pretrained.labels)
+    most = min(pretrained.max_positions, 512) if recipe.data.max_length == "auto" else recipe.data.max_length
+    if most > pretrained.max_positions:
+        what = f"data.max_length = {most}, but {recipe.model.name} reads {pretrained.max_positions} tokens at most"
+        raise RecipeError(what, remedy="leave data.max_length out")
+    encoded = encode_texts(rows.table, rows.inputs, pretrained.tokenizer, most)
+    recipe, reasons = resolve(_with_places(recipe, objects), facts_of(recipe, rows, pretrained, encoded, machine))
+    for line in _told(rows, encoded):
+        tell(line)
+    head = None if recipe.model.head == "auto" else recipe.model.head
+    micro = None if recipe.train.micro == "auto" else recipe.train.micro
+    return Job(recipe, reasons, objects, rows, pretrained, encoded, machine, head, micro)
+
+
+def open_model(recipe: Recipe, rows: Rows) -> Pretrained:
+    """Load the pretrained model with a head for the rows' labels."""
+    model = recipe.model
+    seed_everything(fold(recipe.seed, "head"))
+    pretrained = transformers.load(
+        model.name, rows.target.labels, rows.task.problem_type, revision=model.revision, trust=model.trust
+    )
+    if recipe.model.head != "auto":
+        _check_head(recipe.model.head, pretrained)
+    return pretrained
+
+
+def facts_of(recipe: Recipe, rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Machine) -> Facts:
+    """What `resolve` may look at."""
+    return Facts(
+        task=rows.task.name,
+        inputs=rows.inputs,
+        target=rows.columns[0] if len(rows.columns) == 1 else rows.columns,
+        num_train=len(rows.split.train),
+        num_valid=len(rows.split.valid),
+        num_outputs=rows.target.num_outputs,
+        num_parameters=sum(parameter.numel() for parameter in pretrained.body.parameters()),
+        max_positions=pretrained.max_positions,
+        longest=encoded.longest,
+        device=str(machine.device) if machine.world == 1 else machine.device.type,
+        precision=machine.precision,
+        split=rows.split.how,
+        select=rows.task.select,
+    )
+
+
+@dataclass
+class Feed:
+    """`feed(step)` -> this rank's parts of the step's batch, and the rows of the whole batch; pure in the step."""
+
+    encoded: TextRows
+    codes: torch.Tensor
+    rows: npt.NDArray[np.int64]
+    batch: int
+    micro: int
+    seed: int
+    machine: Machine
+    _epoch: tuple[int, list[npt.NDArray[np.int64]]] = field(default=(-1, []), init=False)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.rows) // self.batch)
+
+    def __call__(self, step: int) -> tuple[list[Batch], int]:
+        epoch, index = divmod(step, self.steps_per_epoch)
+        rows = self.epoch(epoch)[index]
+        cut = parts(rows, micro=self.micro, world=self.machine.world)
+        return [self.make(part) for part in cut[self.machine.rank :: self.machine.world]], len(rows)
+
+    def epoch(self, number: int) -> list[npt.NDArray[np.int64]]:
+        """The row numbers of each batch of an epoch."""
+        if self._epoch[0] != number:
+            lengths = None if self.encoded.lengths is None else self.encoded.lengths[self.rows]
+            batches = epoch_batches(len(self.rows), lengths, batch=self.batch, seed=self.seed, epoch=number)
+            self._epoch = (number, [self.rows[positions] for positions in batches])
+        return self._epoch[1]
+
+    def make(self, rows: npt.NDArray[np.int64]) -> Batch:
+        """The Batch of some rows, on the device."""
+        inputs = self.machine.put(self.encoded.batch(rows))
+        target = self.codes[torch.from_numpy(rows)].to(self.machine.device)
+        weight = torch.ones(len(rows), device=self.machine.device)
+        return Batch(tuple(int(row) for row in rows), {MAIN: inputs}, target, weight)
+
+    def longest(self, num_rows: int) -> Batch:
+        """The batch that needs the most memory: the longest training rows."""
+        if self.encoded.lengths is None:
+            return self.make(self.rows[:num_rows])
+        order = np.argsort(-self.encoded.lengths[self.rows], kind="stable")
+        return self.make(self.rows[order[:num_rows]])
+
+
+def _with_places(recipe: Recipe, objects: Objects) -> Recipe:
+    """The recipe with whole paths, so that a Run can be resumed and read from anywhere."""
+
+    def whole(text: str | None) -> str | None:
+        return str(Path(text).expanduser().resolve()) if text is not None and Path(text).expanduser().exists() else text
+
+    data = recipe.data
+    places = {"valid": whole(data.valid), "test": whole(data.test)}
+    places["source"] = data.source if objects.data is not None else whole(data.source)
+    model = recipe.model.model_copy(update={"name": whole(recipe.model.name)})
+    return recipe.model_copy(update={"data": data.model_copy(update=places), "model": model})
+
+
+def _told(rows: Rows, encoded: TextRows) -> list[str]:
+    split, target = rows.split, rows.target
+    sizes = f"{len(split.train)} train, {len(split.valid)} valid, {len(split.test)} test rows"
+    lines = [f"{sizes} ({split.how})"]
+    if rows.task.name != "regression":
+        pairs = list(zip(target.labels, target.counts, strict=True))
+        shown = ", ".join(f"{label} {count}" for label, count in pairs[:12]) + (" ..." if len(pairs) > 12 else "")
+        positive = "" if target.positive is None else f'; positive label: "{target.labels[target.positive]}"'
+        lines.append(f"labels in order, with training rows: {shown}{positive}")
+    if encoded.num_cut:
+        lines.append(f"{encoded.num_cut} rows are longer than {encoded.max_length} tokens and are cut (longest: {encoded.longest})")
+    return lines
+
+
+def _check_head(head: Choice, pretrained: Pretrained) -> None:
+    problems = []
+    if head.name == "own" and not pretrained.own_head:
+        problems.append(Problem("its family has no classification head of its own", pretrained.origin.name, "head = pooled"))
+    if head.name == "pooled" and not pretrained.poolings:
+        what = "its hidden states cannot be pooled into one vector a row"
+        problems.append(Problem(what, pretrained.origin.name, 'use --set model.head=own'))
+    if problems:
+        raise ModelError(problems)

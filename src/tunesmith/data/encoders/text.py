@@ -1,0 +1,122 @@
+"""Text to tokens: every row tokenized once and memory-mapped, padded only as far as its batch needs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tunesmith.data.table import Table
+
+CHUNK = 8192
+
+
+@dataclass
+class TextRows:
+    """The encoded rows of a Table; `batch` gives the tensors of some of them.
+
+    `lengths` (tokens of each row, after the cut) is None for an opaque source, whose rows are tokenized when read."""
+
+    table: Table
+    inputs: tuple[str, ...]
+    tokenizer: Any
+    max_length: int
+    lengths: np.ndarray | None = None
+    longest: int = 0
+    """Tokens of the longest row before the cut."""
+    num_cut: int = 0
+    """Rows that were cut at `max_length`."""
+    _offsets: np.ndarray | None = None
+    _fields: dict[str, np.ndarray] | None = None
+    _folder: Any = None
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """Padded tensors (rows, tokens) of the given row numbers, `attention_mask` among them."""
+        if self._fields is None or self._offsets is None:
+            encoded = tokenize(self.tokenizer, read_texts(self.table, self.inputs, rows), self.max_length)
+        else:
+            spans = [(self._offsets[row], self._offsets[row + 1]) for row in rows]
+            encoded = {name: [values[a:b] for a, b in spans] for name, values in self._fields.items()}
+        return pad(encoded, self.tokenizer)
+
+
+def encode_texts(table: Table, inputs: tuple[str, ...], tokenizer: Any, max_length: int) -> TextRows:
+    """Tokenize every row of `table` once, in chunks, into a private memory-mapped file."""
+    rows = TextRows(table, inputs, tokenizer, max_length)
+    if table.arrow is None:
+        rows.longest = max_length
+        return rows
+    rows._folder = tempfile.TemporaryDirectory(prefix="tunesmith-tokens-")
+    folder = Path(rows._folder.name)
+    lengths, written = [np.zeros(1, dtype=np.int64)], set()
+    for start in range(0, table.num_rows, CHUNK):
+        texts = read_texts(table, inputs, range(start, min(start + CHUNK, table.num_rows)))
+        encoded = tokenize(tokenizer, texts, None)
+        full = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+        too_long = np.flatnonzero(full > max_length)
+        if len(too_long):
+            cut = tokenize(tokenizer, [texts[i] for i in too_long], max_length)
+            for name, values in cut.items():
+                for position, value in zip(too_long, values, strict=True):
+                    encoded[name][position] = value
+        rows.longest = max(rows.longest, int(full.max(initial=0)))
+        rows.num_cut += len(too_long)
+        lengths.append(np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64))
+        for name, values in encoded.items():
+            written.add(name)
+            with open(folder / name, "ab") as file:
+                file.write(np.concatenate([np.asarray(value, dtype=np.int32) for value in values]).tobytes())
+    rows.lengths = np.concatenate(lengths)[1:]
+    rows._offsets = np.cumsum(np.concatenate(lengths))
+    rows._fields = {name: np.memmap(folder / name, dtype=np.int32, mode="r") for name in sorted(written)}
+    return rows
+
+
+def read_texts(table: Table, inputs: tuple[str, ...], rows: Sequence[int] | np.ndarray | range) -> list[Any]:
+    """The texts of the rows: strings, or pairs of strings when there are two inputs."""
+    if isinstance(rows, range) and table.arrow is not None:
+        some = table.arrow.slice(rows.start, len(rows))
+        columns = [some.column(name).to_pylist() for name in inputs]
+    else:
+        taken = table.take(np.asarray(rows, dtype=np.int64))
+        columns = [taken.column(name).to_pylist() for name in inputs]
+    if len(columns) == 1:
+        return [_text(value) for value in columns[0]]
+    return [tuple(map(_text, values)) for values in zip(*columns, strict=True)]
+
+
+def _text(value: Any) -> str:
+    """A missing text reads as an empty one: training refuses or drops such rows, predicting answers them."""
+    return "" if value is None else str(value)
+
+
+def tokenize(tokenizer: Any, texts: list[Any], max_length: int | None) -> dict[str, list[Any]]:
+    """Token ids (and segment ids where the model has them) of each text, cut at `max_length` if given."""
+    pairs = bool(texts) and isinstance(texts[0], tuple)
+    first = [text[0] for text in texts] if pairs else texts
+    second = [text[1] for text in texts] if pairs else None
+    options: dict[str, Any] = {"truncation": max_length is not None, "max_length": max_length}
+    encoded = tokenizer(first, second, return_attention_mask=False, verbose=False, **options)
+    return {name: list(encoded[name]) for name in ("input_ids", "token_type_ids") if name in encoded}
+
+
+def pad(encoded: dict[str, list[Any]], tokenizer: Any) -> dict[str, Tensor]:
+    """Right-padded int64 tensors and the attention mask."""
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    width = max(1, max(lengths))
+    tensors = {}
+    for name, values in encoded.items():
+        fill = tokenizer.pad_token_id if name == "input_ids" else tokenizer.pad_token_type_id
+        padded = np.full((len(values), width), fill, dtype=np.int64)
+        for row, value in enumerate(values):
+            padded[row, : len(value)] = value
+        tensors[name] = torch.from_numpy(padded)
+    mask = np.arange(width)[None, :] < np.array(lengths)[:, None]
+    tensors["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
+    return tensors

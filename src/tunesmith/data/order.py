@@ -1,0 +1,29 @@
+"""The order of rows: a pure function of the seed and the epoch, with rows of like length together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tunesmith.seeds import fold
+
+POOL = 50
+"""Batches that are sorted by length together: wide enough to save padding, narrow enough to stay random."""
+
+
+def epoch_batches(num_rows: int, lengths: np.ndarray | None, *, batch: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Positions of the rows of each batch of one epoch; every row once, the last batch may be short."""
+    random = np.random.Generator(np.random.PCG64(fold(seed, "order", epoch)))
+    order = random.permutation(num_rows)
+    if lengths is not None:
+        pools = [order[start : start + POOL * batch] for start in range(0, num_rows, POOL * batch)]
+        order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+    batches = [order[start : start + batch] for start in range(0, num_rows, batch)]
+    if lengths is not None:
+        batches = [batches[index] for index in random.permutation(len(batches))]
+    return batches
+
+
+def parts(rows: np.ndarray, *, micro: int, world: int) -> list[np.ndarray]:
+    """A batch cut into near-equal parts of at most `micro` rows, at least one for each of `world` ranks if rows last."""
+    number = max(-(-len(rows) // micro), min(world, len(rows)))
+    return [part for part in np.array_split(rows, number) if len(part)]

@@ -1,0 +1,126 @@
+"""Which rows train, which choose (valid) and which judge (test), and what all ways to decide it share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tunesmith.data.table import Table, concat
+from tunesmith.errors import DataError, Problem, nearest
+
+Rows = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+
+PARTS = ("train", "valid", "test")
+PART_OF = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "eval": "valid",
+    "test": "test",
+    "testing": "test",
+}
+OPTIMISTIC = "there are no test rows: the valid score chose the model, so it is somewhat better than new rows will be"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Row numbers of each part, ascending; `how` is "hash", "column", "given" or "folds"."""
+
+    train: Rows
+    valid: Rows
+    test: Rows
+    how: str
+    notes: tuple[str, ...] = ()
+
+
+def split_of(parts: npt.NDArray[np.str_], how: str, notes: Sequence[str] = ()) -> Split:
+    """A Split from the name of each row's part."""
+    train, valid, test = (np.flatnonzero(parts == part).astype(np.int64) for part in PARTS)
+    return Split(train, valid, test, how, tuple(notes))
+
+
+def shares(hashes: Hashes) -> npt.NDArray[np.float64]:
+    """Each hash as a number in [0, 1) that depends on the row's content alone."""
+    return hashes.astype(np.float64) / 2.0**64
+
+
+def without_valid(parts: npt.NDArray[np.str_], hashes: Hashes, share: float = 0.1) -> tuple[npt.NDArray[np.str_], str]:
+    """The parts with `share` of the train rows made valid by their hash, and the note that says so."""
+    train = np.flatnonzero(parts == "train")
+    lot = shares(hashes[train])
+    chosen = lot < share
+    if not chosen.any() and np.unique(hashes[train]).size > 1:
+        chosen = hashes[train] == hashes[train].min()
+    parts = parts.copy()
+    parts[train[chosen]] = "valid"
+    return parts, f"no valid rows were given: {int(chosen.sum())} train rows ({share:.0%}, by their hash) became valid"
+
+
+def join(tables: Mapping[str, Table], inputs: Sequence[str], used: Sequence[str]) -> tuple[Table, Split]:
+    """Tables that came as separate files, as one table and its Split of how "given".
+
+    `inputs` are the columns that identify a row; `used` are all columns that every file must have (inputs, targets);
+    the others are dropped. Without valid rows, a tenth of train becomes valid by hash.
+    """
+    _require_train(tables)
+    ordered = [(part, tables[part]) for part in PARTS if part in tables]
+    _require_columns([table for _, table in ordered], used)
+    table = concat([table.select(used) for _, table in ordered]).identified(inputs)
+    parts = np.repeat([part for part, _ in ordered], [table.num_rows for _, table in ordered])
+    notes = []
+    if "valid" not in tables:
+        parts, note = without_valid(parts, table.hashes)
+        notes.append(note)
+    if "test" not in tables:
+        notes.append(OPTIMISTIC)
+    return table, split_of(parts, "given", notes)
+
+
+def make_folds(hashes: Hashes, labels: npt.NDArray[np.int64] | None, k: int) -> list[tuple[Rows, Rows]]:
+    """k pairs of (rows to train on, rows held out): each row is held out once, each class spread evenly over the folds.
+
+    Rows are dealt in the order of their hashes, so the folds depend on the content alone and equal inputs stay
+    together. k becomes the number of different inputs of the rarest class where that is smaller, but not below 2.
+    """
+    unique, first, group = np.unique(hashes, return_index=True, return_inverse=True)
+    if unique.size < 2:
+        raise DataError("folds need at least two different inputs", remedy="add rows, or use another split")
+    classes = np.zeros(unique.size, np.int64) if labels is None else labels[first]
+    k = max(2, min(k, int(np.unique(classes, return_counts=True)[1].min())))
+    dealt = np.empty(unique.size, np.int64)
+    dealt[np.lexsort((unique, classes))] = np.arange(unique.size) % k
+    fold = dealt[group]
+    return [(np.flatnonzero(fold != held).astype(np.int64), np.flatnonzero(fold == held)) for held in range(k)]
+
+
+def _require_train(tables: Mapping[str, Table]) -> None:
+    if unknown := [name for name in tables if name not in PARTS]:
+        raise DataError(f'a part is called "{unknown[0]}"', remedy=nearest(unknown[0], PARTS))
+    if "train" not in tables:
+        raise DataError(
+            "there is no file to train on",
+            where=", ".join(table.source for table in tables.values()),
+            remedy='name the file to train on "train", as in train.csv, or give one file without a split',
+        )
+
+
+def _require_columns(tables: Sequence[Table], used: Sequence[str]) -> None:
+    problems = [
+        Problem(
+            f'the column "{name}" is missing, which {tables[0].source} has',
+            where=table.source,
+            remedy=f"its columns: {', '.join(table.column_names)}; give it the same names",
+        )
+        for table in tables
+        for name in used
+        if name not in table.column_names
+    ]
+    if problems:
+        raise DataError(problems)

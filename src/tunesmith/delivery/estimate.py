@@ -1,0 +1,159 @@
+"""What a run would cost, measured without training: seconds, memory and disk, from passes over real batches."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from tunesmith.assemble.job import Cadence, Feed, Job, Tell, prepare
+from tunesmith.assemble.rows import Objects
+from tunesmith.data.batch import Batch
+from tunesmith.delivery.folder import needed_bytes
+from tunesmith.evaluation.predict import outputs_of
+from tunesmith.files import digest, size
+from tunesmith.models.tunable import Tunable
+from tunesmith.recipe import file as recipe_file
+from tunesmith.recipe.check import check_recipe
+from tunesmith.recipe.schema import Choice, Recipe
+from tunesmith.strategies.plan import Phase, assign
+from tunesmith.training import machine, measure, phases
+from tunesmith.training.loop import Pace, train_phase
+from tunesmith.training.state import State
+
+SAMPLES = 8
+"""Batches that are timed."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What `check` found. `seconds` is for the whole length: an early stop ends sooner."""
+
+    recipe: Recipe
+    reasons: dict[str, str]
+    trains: tuple[str, ...]
+    """A line per phase and stage: parameters that train, and at what rate."""
+    steps: int
+    seconds: float
+    peak_bytes: int
+    disk_bytes: int
+
+    def __str__(self) -> str:
+        lines = [
+            recipe_file.dump(self.recipe, self.reasons),
+            *self.trains,
+            f"time: about {_clock(self.seconds)} for {self.steps} steps, measured here on {self.recipe.train.device}",
+            f"memory: about {size(self.peak_bytes)} at the peak",
+            f"disk: about {size(self.disk_bytes)} at the peak",
+        ]
+        return "\n".join(lines)
+
+
+def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
+    """Prepare the run as `fit` would, time a few real steps on a net that is thrown away, and reckon the rest."""
+    check_recipe(recipe)
+    place = machine.start(recipe.train.device, recipe.train.precision)
+    with contextlib.closing(place):
+        started = time.perf_counter()
+        job = prepare(recipe, objects, place, tell)
+        prepared = time.perf_counter() - started
+        if job.head is None:
+            name = "pooled" if job.pretrained.poolings else "own"
+            options = {"pooling": job.pretrained.poolings[0]} if job.pretrained.poolings else {}
+            job = replace(job, head=Choice(name=name, options=options))
+        net = job.net()
+        feed = job.feed(job.rows.split.train)
+        cadence = job.cadence(feed.steps_per_epoch)
+        plan = job.plan(net)
+        trains = tuple(line for phase in plan.phases for line in _what_trains(net, phase))
+        seconds, peak = _cost(job, net, feed, cadence, plan.phases[-1])
+        return Estimate(job.recipe, job.reasons, trains, cadence.total, prepared + seconds, peak, needed_bytes(job))
+
+
+def _cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: Phase) -> tuple[float, int]:
+    """Seconds of training, evaluating and saving, and the most bytes in use: steps on the longest real batch and on
+    batches spread over all lengths, with the real optimizer at rate 0."""
+    state, place = State(net), job.machine
+    phases.open_phase(net, phase)
+    phases.freeze_unreached(net, job.objective(), feed.make(feed.rows[:2]))
+    state.optimizer = job.optimizer(phases.groups(net, phase))
+    trained = sum(p.numel() * 4 for p in net.parameters() if p.requires_grad)
+    most = job.micro or feed.batch
+    spread = _spread(feed)
+
+    def some(step: int) -> tuple[list[Batch], int]:
+        return ([feed.longest(most)], most) if step < 2 else feed(spread[step - 2])
+
+    in_use = _in_use(job)
+    with measure.peak_memory(place) as peak:
+        pace = Pace(len(spread) + 2, 0.0, lambda _step: 1.0, job.recipe.train.clip, job.recipe.seed)
+        events = list(train_phase(state, phase.name, some, job.objective(), pace, place))
+    each = float(np.mean([event.seconds for event in events[2:]]))
+    evaluations = cadence.total // cadence.evaluate if cadence.evaluate else 0
+    saves = cadence.total // cadence.save if cadence.save else 0
+    split = job.rows.split
+    passes = len(split.valid) * (evaluations + 1) + len(split.test)
+    if job.recipe.model.head == "auto":
+        passes += min(measure.MOST_ROWS, len(split.train)) + len(split.valid)
+    rows = np.concatenate([split.train, split.valid])
+    rows = rows[:: max(1, len(rows) // 128)][:128]
+    started = time.perf_counter()
+    outputs_of(net, job.encoded, rows, place)
+    per_row = (time.perf_counter() - started) / len(rows)
+    seconds = cadence.total * each + passes * per_row + saves * 3 * trained / _write_speed()
+    folds = 3.0 if job.rows.cross_validated else 0.0
+    return seconds * (1 + folds), in_use + peak() + trained
+
+
+def _spread(feed: Feed) -> list[int]:
+    """Steps of the first epoch whose batches are spread evenly over all lengths."""
+    steps = np.arange(feed.steps_per_epoch)
+    if feed.encoded.lengths is not None:
+        widths = [int(feed.encoded.lengths[rows].max()) * len(rows) for rows in feed.epoch(0)]
+        steps = np.argsort(widths, kind="stable")
+    positions = np.linspace(0, len(steps) - 1, min(SAMPLES, len(steps))).round().astype(int)
+    return [int(step) for step in steps[positions]]
+
+
+def _in_use(job: Job) -> int:
+    if job.machine.device.type == "cuda":
+        return int(torch.cuda.memory_allocated(job.machine.device))
+    return int(psutil.Process().memory_info().rss)
+
+
+def _write_speed() -> float:
+    """Bytes a second that are written, flushed and digested here."""
+    data = os.urandom(16_000_000)
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        started = time.perf_counter()
+        path = Path(name) / "data"
+        with open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        digest(path)
+        return len(data) / (time.perf_counter() - started)
+
+
+def _what_trains(net: Tunable, phase: Phase) -> list[str]:
+    """For each stage: how many parameters train, of how many, and at what multiple of the rate."""
+    rules, address = assign(phase.rules, net.address()), net.address()
+    lines = []
+    for stage in net.stages:
+        mine = {name: p for name, p in address.items() if name.startswith(f"{stage.name}/")}
+        moving = sum(p.numel() for name, p in mine.items() if rules[name].lr is not None)
+        rates = sorted({f"{rules[name].lr:g}" for name in mine if rules[name].lr is not None})
+        share = f"trains at {', '.join(rates)} x lr" if moving else "frozen"
+        lines.append(f"{phase.name:>8}  {stage.name:<9} {moving:>12,} of {sum(p.numel() for p in mine.values()):>12,}  {share}")
+    return lines
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

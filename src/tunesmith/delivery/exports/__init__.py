@@ -1,0 +1,1 @@
+"""Folders that other libraries load: one library a file, one public `write` each."""

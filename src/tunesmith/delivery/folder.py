@@ -1,0 +1,205 @@
+"""The Run folder from its first file to its last: begun, saved into, finished."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_model as save_tensors
+
+from tunesmith.assemble.job import Job, Tell
+from tunesmith.delivery import card
+from tunesmith.delivery.exports import sentence_transformers, transformers
+from tunesmith.errors import DataError, MachineError
+from tunesmith.files import require_space, size, whole_folder, write_text
+from tunesmith.models.tunable import Tunable
+from tunesmith.recipe import file as recipe_file
+from tunesmith.run import Run, new_run
+from tunesmith.training import checkpoint
+from tunesmith.training.observers import EventLog
+from tunesmith.training.state import State
+
+PACKAGES = ("tunesmith", "torch", "transformers", "numpy", "pyarrow", "scikit-learn", "safetensors", "tokenizers")
+
+
+def begin(job: Job, out: Path | str | None) -> Run:
+    """Make the folder and write what is known before anything is measured; nothing is left if the disk is too small."""
+    name = job.recipe.name if job.recipe.name != "run" else _name_of(job)
+    run = Run(Path(job.machine.agree(str(new_run(out, name).path) if job.machine.first else None)))
+    require_space(run.path, needed_bytes(job), "this run")
+    if job.machine.first:
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            write_text(run.path / "recipe.toml", recipe_file.dump(job.recipe, job.reasons))
+            run.write("environment.json", environment(job))
+            _write_split(job, run)
+            run.write("data.json", fingerprint(job))
+        except OSError as error:
+            raise MachineError(f"cannot write: {error.strerror or error}", where=str(run.path)) from None
+    job.machine.gather(None)
+    return run
+
+
+def reopen(job: Job, run: Run) -> Run:
+    """Check that the rows are those that the run began with."""
+    stored, now = run.read("data.json"), fingerprint(job)
+    for key, what in (("rows", "other rows"), ("split", "another split"), ("model", "other weights to start from")):
+        if stored[key] != now[key]:
+            raise DataError(f"cannot continue: there are {what} than when the run began", where=str(run.path))
+    return run
+
+
+def needed_bytes(job: Job) -> int:
+    """Disk that the run needs at its peak: two checkpoints of weights and two moments, the best weights, the model twice."""
+    model = sum(p.numel() * 4 for p in job.pretrained.module.parameters())
+    trained = model if job.recipe.strategy.name != "head" else model // 100
+    return 2 * 3 * trained + trained + 2 * model + 10_000_000
+
+
+def fingerprint(job: Job) -> dict[str, Any]:
+    """What a resume must find again."""
+    rows = job.rows
+    return {
+        "source": [{"name": name, "rows": count} for name, count in rows.table.origin],
+        "rows": rows.table.fingerprint([*rows.inputs, *rows.columns]),
+        "split": {part: len(getattr(rows.split, part)) for part in ("train", "valid", "test")} | {"how": rows.split.how},
+        "inputs": list(rows.inputs),
+        "target": list(rows.columns),
+        "model": job.pretrained.origin.digest,
+    }
+
+
+def environment(job: Job) -> dict[str, Any]:
+    """Versions, hardware and code version: what a figure depends on beside the recipe."""
+    device = job.machine.device
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "precision": job.machine.precision,
+        "ranks": job.machine.world,
+        "command": sys.argv,
+    }
+
+
+def newest_checkpoint(job: Job, run: Run, tell: Tell) -> Path | None:
+    """The newest checkpoint that verifies, the same on every rank; says so when a newer one is damaged."""
+    found = checkpoint.newest(run.checkpoints) if job.machine.first else None
+    all_of_them = sorted(run.checkpoints.glob("step-*")) if job.machine.first else []
+    if all_of_them and found != all_of_them[-1]:
+        tell(f"{all_of_them[-1]} is damaged; continuing from {found or 'the beginning'}")
+    agreed = job.machine.agree(str(found) if found else None)
+    return Path(agreed) if agreed else None
+
+
+def cut_events(run: Run, num_bytes: int) -> None:
+    """Cut events.jsonl to its length at the checkpoint: what came later happens again."""
+    path = run.path / "events.jsonl"
+    if path.exists() and path.stat().st_size > num_bytes:
+        os.truncate(path, num_bytes)
+
+
+def save_checkpoint(job: Job, run: Run, state: State, log: EventLog) -> None:
+    """Write a checkpoint on the first rank; the others wait."""
+    if job.machine.first:
+        log.line("save", step=state.step)
+        state.events_bytes = log.num_bytes
+        checkpoint.save(state, run.checkpoints)
+    job.machine.gather(None)
+
+
+def save_model(job: Job, run: Run, net: Tunable) -> None:
+    """Write tunesmith.safetensors (the whole net) and model/ (a library's own format); in the target's own unit."""
+    target = job.rows.target
+    if (target.mean, target.std) != (0.0, 1.0):
+        net.fold_scale(target.mean, target.std)
+    if job.machine.first:
+        export = transformers if net.own else sentence_transformers
+        net.to("cpu")
+        with whole_folder(run.model) as temporary:
+            export.write(net, job.pretrained, target, job.encoded.max_length, temporary)
+        with whole_folder(run.path / ".weights") as temporary:
+            save_tensors(net, str(temporary / run.weights.name))
+        (run.path / ".weights" / run.weights.name).replace(run.weights)
+        (run.path / ".weights").rmdir()
+    job.machine.gather(None)
+
+
+def finish(job: Job, run: Run, tell: Tell) -> None:
+    """Write the cards, drop what only a resume needs, push if asked, and say what to do next."""
+    if not job.machine.first:
+        return
+    counts = {part: f"{len(getattr(job.rows.split, part))} rows" for part in ("valid", "test")}
+    if job.rows.cross_validated:
+        counts["valid"] = f"{len(job.rows.split.train)} rows, each predicted by a model that did not train on it"
+    card.write(run, job.recipe, job.rows.task, job.rows.target, counts)
+    (run.checkpoints / checkpoint.BEST).unlink(missing_ok=True)
+    for old in sorted(run.checkpoints.glob("step-*"))[:-1]:
+        shutil.rmtree(old)
+    tell(f"saved: {run.path} ({size(sum(f.stat().st_size for f in run.path.rglob('*') if f.is_file()))})")
+    if job.recipe.deliver.push:
+        push(run, job.recipe.deliver.push, tell)
+
+
+def push(run: Run, repository: str, tell: Tell) -> None:
+    """Upload model/ to the hub; a failure loses nothing and says how to try again."""
+    from huggingface_hub import HfApi
+
+    try:
+        api = HfApi()
+        api.create_repo(repository, exist_ok=True, private=True)
+        url = api.upload_folder(repo_id=repository, folder_path=run.model)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise MachineError(
+            f"the run is complete, but the hub did not take the upload: {reason}",
+            where=repository,
+            remedy=f"log in (hf auth login) and: hf upload {repository} {run.model}",
+        ) from None
+    tell(f"pushed to {url}")
+
+
+def forget_if_empty(run: Run, *, resumed: bool) -> None:
+    """After an error of the person's before anything was trained, leave no half-made folder behind."""
+    if not resumed and not any(run.checkpoints.glob("*")) and not run.model.exists():
+        shutil.rmtree(run.path, ignore_errors=True)
+
+
+def _write_split(job: Job, run: Run) -> None:
+    ids, split = job.rows.table.ids(), job.rows.split
+    parts = [(part, ids[getattr(split, part)]) for part in ("train", "valid", "test")]
+    columns = {
+        "id": pa.array([name for _, some in parts for name in some.tolist()]),
+        "split": pa.array([part for part, some in parts for _ in range(len(some))]).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), run.path / "split.parquet")
+
+
+def _name_of(job: Job) -> str:
+    source = Path(job.rows.table.origin[0][0]).stem if job.rows.table.origin else "run"
+    name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in source).strip("-")
+    return name or "run"
+
+
+def _commit() -> str | None:
+    """The commit of this code when it runs from a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        result = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,36 @@
+"""What a person reads at the end: the scores beside the baselines, where everything lies, what to try next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunesmith.delivery.card import shown
+from tunesmith.run import Run
+
+NOT_METRICS = ("classes", "baselines", "data", "rows")
+
+
+def summary(run: Run) -> str:
+    """The judging split's deciding metric with its interval and the baselines beside it, and the next commands."""
+    scores, metric = run.scores, run.recipe.evaluate.select.removeprefix("memory:")
+    split = "test" if "test" in scores else "valid"
+    lines = ["", f"{split} {metric}, with 95 % interval:"] if scores else ["", "no row was set aside: nothing was scored"]
+    if scores:
+        lines.append(f"  {'this model':<16} {shown(scores[split].get(metric))}")
+        lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in scores[split]["baselines"].items()]
+    lines += [
+        "",
+        f"run:  {run.path}   (README.md says how to use it)",
+        f"next: tunesmith predict {run.path} new.csv -o predictions.csv --proba",
+        f"      tunesmith evaluate {run.path} labelled.csv",
+    ]
+    return "\n".join(lines)
+
+
+def score_lines(scores: dict[str, Any]) -> list[str]:
+    """One line a metric, then one a class."""
+    lines = [f"{name:<20} {shown(value)}" for name, value in scores.items() if name not in NOT_METRICS]
+    for label, values in scores.get("classes", {}).items():
+        parts = "  ".join(f"{name} {shown(value)}" for name, value in values.items() if name != "rows")
+        lines.append(f"  {label:<18} {parts}  ({values['rows']} rows)")
+    return lines

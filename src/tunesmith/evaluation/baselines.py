@@ -1,0 +1,83 @@
+"""Baselines: what no pretrained model is needed for, on the same split, with the same metrics; a function each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tunesmith.tasks.task import Target
+
+MOST_ROWS = 100_000
+"""Baselines learn from at most so many rows, evenly spaced: enough to be fair, few enough for bounded memory."""
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """What a baseline sees: texts (pairs joined) and codes of the training rows, texts of the rows to score."""
+
+    texts: Sequence[str]
+    codes: np.ndarray
+    asked: Sequence[str]
+    target: Target
+
+
+def majority(rows: Learnable) -> np.ndarray:
+    """The share of each label among the training rows, for every row: probabilities (rows, labels)."""
+    if rows.codes.ndim == 2:
+        share = rows.codes.mean(0)
+    else:
+        share = np.bincount(rows.codes, minlength=rows.target.num_outputs) / len(rows.codes)
+    return np.tile(share, (len(rows.asked), 1))
+
+
+def tfidf_logistic(rows: Learnable) -> np.ndarray:
+    """TF-IDF of words and word pairs (characters where words are not spaced), logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+
+    train, asked = _features(rows)
+    if rows.codes.ndim == 1:
+        return _all_classes(LogisticRegression(C=10, max_iter=1000).fit(train, rows.codes), asked, rows.target)
+    columns = []
+    for column in rows.codes.T:
+        if column.min() == column.max():
+            columns.append(np.full(len(rows.asked), column[0]))
+        else:
+            columns.append(LogisticRegression(C=10, max_iter=1000).fit(train, column).predict_proba(asked)[:, 1])
+    return np.stack(columns, 1)
+
+
+def mean(rows: Learnable) -> np.ndarray:
+    """The mean of the training rows, for every row."""
+    return np.full((len(rows.asked), 1), rows.codes.mean())
+
+
+def tfidf_ridge(rows: Learnable) -> np.ndarray:
+    """TF-IDF of words and word pairs, ridge regression."""
+    from sklearn.linear_model import Ridge
+
+    train, asked = _features(rows)
+    centre = rows.codes.mean()
+    return np.asarray(Ridge(alpha=1.0).fit(train, rows.codes - centre).predict(asked) + centre)[:, None]
+
+
+def _features(rows: Learnable) -> tuple[Any, Any]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    spaced = np.mean([" " in text.strip() or len(text) < 8 for text in rows.texts[:1000]]) > 0.5
+    options: dict[str, Any] = {"ngram_range": (1, 2)} if spaced else {"analyzer": "char", "ngram_range": (1, 3)}
+    try:
+        vectors = TfidfVectorizer(sublinear_tf=True, max_features=300_000, **options)
+        return vectors.fit_transform(rows.texts), vectors.transform(rows.asked)
+    except ValueError:  # no word in any text: signs and numbers alone
+        vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), max_features=300_000)
+        return vectors.fit_transform(rows.texts), vectors.transform(rows.asked)
+
+
+def _all_classes(model: Any, asked: Any, target: Target) -> np.ndarray:
+    """Probabilities of all labels, also of one that no training row has."""
+    chances = np.zeros((asked.shape[0], target.num_outputs))
+    chances[:, model.classes_] = model.predict_proba(asked)
+    return chances

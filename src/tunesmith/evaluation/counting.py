@@ -1,0 +1,69 @@
+"""How the metrics call torchmetrics: for many resamples at once, one class against the rest, the positive label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torchmetrics.functional.classification as tmc
+from torch import Tensor
+
+from tunesmith.errors import RecipeError
+from tunesmith.tasks.task import Target
+
+
+def pick(name: str, codes: Tensor) -> Callable[..., Tensor]:
+    """The multi-class or the multi-label form of a torchmetrics function, as the codes ask for."""
+    kind = "multilabel" if codes.dim() == 3 else "multiclass"
+    return getattr(tmc, f"{kind}_{name}")  # type: ignore[no-any-return]
+
+
+def stat(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, average: str | None) -> Tensor:
+    """Counts of right and wrong, all resamples at once; (resamples,) or (resamples, classes) when average is None."""
+    options: dict[str, Any] = {"average": average, "multidim_average": "samplewise", "validate_args": False}
+    if codes.dim() == 3:
+        predicted, truth = (chances >= 0.5).int().transpose(1, 2), codes.int().transpose(1, 2)
+        # torchmetrics wants (samples, labels, rows): the rows of a resample are its extra dimension.
+        return function(predicted, truth, codes.shape[-1], **options)
+    return function(chances.argmax(-1), codes, chances.shape[-1], **options)
+
+
+def by_class(codes: Tensor, chances: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Precision, recall and F1 of each class, (resamples, classes)."""
+    for name in ("precision", "recall", "f1"):
+        yield name, stat(pick("f1_score" if name == "f1" else name, codes), codes, chances, None)
+
+
+def positive(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+    """A binary function of the positive label against the other."""
+    if target.positive is None:
+        raise RecipeError("this metric is about the positive label of a binary task", remedy="use the _macro form")
+    predicted = (chances.argmax(-1) == target.positive).int()
+    return function(predicted, (codes == target.positive).int(), multidim_average="samplewise")
+
+
+def one_against_rest(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+    """The mean over the classes that have both rows that belong and rows that do not; NaN where there is none."""
+    several = codes.dim() == 3
+    classes = range(target.num_outputs) if target.positive is None else [target.positive]
+    values = []
+    for truth, chance in zip(codes, chances, strict=True):
+        found = []
+        for index in classes:
+            belongs = (truth[:, index] if several else truth == index).int()
+            if 0 < belongs.sum() < len(belongs):
+                found.append(function(chance[:, index], belongs, validate_args=False).double())
+        values.append(torch.stack(found).mean() if found else torch.tensor(float("nan"), dtype=torch.float64))
+    return torch.stack(values)
+
+
+def values(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, **options: Any) -> Tensor:
+    """A function of numbers, all resamples at once."""
+    return torch.atleast_1d(function(chances[..., 0].T.contiguous(), codes.T.contiguous(), **options))
+
+
+def single(codes: Tensor, name: str) -> None:
+    """Refuse several labels a row."""
+    if codes.dim() == 3:
+        raise RecipeError(f'"{name}" is for one label a row', where="evaluate.metrics", remedy="leave it out")

@@ -1,0 +1,124 @@
+"""Scores with their 95 % intervals: percentile bootstrap over the rows (Efron & Tibshirani 1993)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tunesmith import plugins
+from tunesmith.evaluation.counting import by_class
+from tunesmith.evaluation.metrics import FALLING, ONE_BY_ONE
+from tunesmith.evaluation.predict import Predictions
+from tunesmith.seeds import fold
+from tunesmith.tasks.task import Target
+
+RESAMPLES, SLOW_RESAMPLES = 1000, 200
+"""Resamples of the metrics that are computed for many at once, and of those that are not."""
+
+CHUNK = 4_000_000
+"""Numbers that are resampled at a time."""
+
+Own = Callable[[list[Any], list[Any]], float]
+"""A person's own metric: (true values, predicted values) -> number."""
+
+
+def rising(name: str) -> bool:
+    """Whether more of this metric is better."""
+    return name not in FALLING
+
+
+def score(predictions: Predictions, names: Sequence[str], own: Sequence[Own] = (), *, classes: bool = True) -> dict[str, Any]:
+    """metric -> {value, low, high} over the rows whose target is known, and `classes` -> label -> metric alike."""
+    codes, chances = _known(predictions)
+    result: dict[str, Any] = {}
+    for name in names:
+        function = plugins.get("metric", name)
+        many = SLOW_RESAMPLES if name in ONE_BY_ONE else RESAMPLES
+        result[name] = _interval(function, codes, chances, predictions.target, many)
+    for metric in own:
+        result[metric.__name__] = _own_interval(metric, predictions)
+    if classes and predictions.task.name != "regression":
+        result["classes"] = _by_class(codes, chances, predictions.target)
+    return result
+
+
+def value(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> float:
+    """The score alone, without an interval: what decides during training."""
+    for metric in own:
+        if metric.__name__ == name:
+            return float(metric(_truth(predictions), predictions.decoded))
+    codes, chances = _known(predictions)
+    return float(plugins.get("metric", name)(codes[None], chances[None], predictions.target)[0])
+
+
+def _known(predictions: Predictions) -> tuple[Tensor, Tensor]:
+    assert predictions.codes is not None
+    kept = known_rows(predictions.codes)
+    return torch.from_numpy(predictions.codes[kept]), torch.from_numpy(predictions.probabilities[kept])
+
+
+def known_rows(codes: np.ndarray) -> np.ndarray:
+    """Which rows have a target that training knows: no unseen label, no missing number."""
+    if codes.dtype.kind == "f":
+        return ~np.isnan(codes).reshape(len(codes), -1).any(1)
+    return np.asarray(codes >= 0)
+
+
+def _resamples(num_rows: int, count: int, width: int) -> Iterator[Tensor]:
+    """Row numbers drawn with replacement, (resamples, rows) a chunk; the same for every metric and run."""
+    random = torch.Generator().manual_seed(fold(0, "bootstrap", num_rows))
+    step = max(1, CHUNK // max(1, num_rows * width))
+    for start in range(0, count, step):
+        yield torch.randint(num_rows, (min(step, count - start), num_rows), generator=random)
+
+
+def _interval(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target, count: int) -> dict[str, float]:
+    point = function(codes[None], chances[None], target)[0]
+    drawn = [function(codes[rows], chances[rows], target) for rows in _resamples(len(codes), count, chances.shape[-1])]
+    return _range(float(point), torch.cat(drawn).double().numpy())
+
+
+def _by_class(codes: Tensor, chances: Tensor, target: Target) -> dict[str, Any]:
+    points = dict(by_class(codes[None], chances[None]))
+    drawn: dict[str, list[Tensor]] = {name: [] for name in points}
+    for rows in _resamples(len(codes), RESAMPLES, chances.shape[-1]):
+        for name, values in by_class(codes[rows], chances[rows]):
+            drawn[name].append(values)
+    result: dict[str, Any] = {}
+    for index, label in enumerate(target.labels):
+        rows = codes[:, index].sum() if codes.dim() == 2 else (codes == index).sum()
+        result[label] = {"rows": int(rows)}
+        for name, values in points.items():
+            spread = torch.cat(drawn[name])[:, index].double().numpy()
+            result[label][name] = _range(float(values[0, index]), spread)
+    return result
+
+
+def _own_interval(metric: Own, predictions: Predictions) -> dict[str, float]:
+    truth, decoded = _truth(predictions), predictions.decoded
+    random = np.random.Generator(np.random.PCG64(fold(0, "bootstrap")))
+    drawn = []
+    for _ in range(SLOW_RESAMPLES):
+        rows = random.integers(len(truth), size=len(truth))
+        drawn.append(float(metric([truth[i] for i in rows], [decoded[i] for i in rows])))
+    return _range(float(metric(truth, decoded)), np.array(drawn))
+
+
+def _truth(predictions: Predictions) -> list[Any]:
+    from tunesmith.evaluation.predict import readable
+
+    assert predictions.codes is not None
+    return readable(predictions.codes, predictions.target)
+
+
+def _range(point: float, drawn: np.ndarray) -> dict[str, Any]:
+    """NaN (a metric that these rows do not define) is written as null."""
+    drawn = drawn[~np.isnan(drawn)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (math.nan, math.nan)
+    values = {"value": point, "low": float(low), "high": float(high)}
+    return {name: None if math.isnan(number) else number for name, number in values.items()}

@@ -1,0 +1,134 @@
+"""Predictions: row ids, targets, outputs and decoded values, computed once for every row on one or many ranks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from tunesmith.tasks.task import Target, Task
+
+ROWS, TOKENS = 256, 8192
+"""A forward pass takes at most so many rows and so many padded tokens."""
+
+
+class Ranks(Protocol):
+    """What predicting needs of the machine."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def world(self) -> int: ...
+    def put(self, tensors: Any) -> dict[str, Tensor]: ...
+    def autocast(self) -> contextlib.AbstractContextManager[Any]: ...
+    def gather(self, value: Any) -> list[Any]: ...
+
+
+class Rows(Protocol):
+    """What predicting needs of encoded rows."""
+
+    @property
+    def lengths(self) -> np.ndarray | None: ...
+    def batch(self, rows: np.ndarray) -> dict[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`outputs` are the net's (rows, num_outputs); `codes` the true targets where they are known."""
+
+    ids: np.ndarray
+    codes: np.ndarray | None
+    outputs: np.ndarray
+    task: Task
+    target: Target
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(rows, num_outputs); the values themselves for a regression."""
+        return self.task.probabilities(self.outputs)
+
+    @property
+    def decoded(self) -> list[Any]:
+        return self.task.decode(self.probabilities, self.target)
+
+    def take(self, positions: np.ndarray) -> Predictions:
+        """Some of the rows."""
+        codes = None if self.codes is None else self.codes[positions]
+        return Predictions(self.ids[positions], codes, self.outputs[positions], self.task, self.target)
+
+    def save(self, path: Path) -> None:
+        """A Parquet file: id, target, prediction, probability_<label>."""
+        columns: dict[str, Any] = {"id": self.ids.tolist()}
+        if self.codes is not None:
+            columns["target"] = readable(self.codes, self.target)
+        columns["prediction"] = self.decoded
+        columns.update(self.probability_columns())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(columns), path)
+
+    def probability_columns(self) -> dict[str, np.ndarray]:
+        """`probability_<label>` -> the probability of each row; nothing for a regression."""
+        if self.task.name == "regression":
+            return {}
+        chances = self.probabilities
+        return {f"probability_{label}": chances[:, i] for i, label in enumerate(self.target.labels)}
+
+
+@torch.no_grad()
+def outputs_of(
+    net: nn.Module, encoded: Rows, rows: np.ndarray, machine: Ranks, done: Callable[[int], None] | None = None
+) -> np.ndarray:
+    """The net's outputs for `rows`, in their order: sorted by length, batched by tokens, shared among the ranks.
+
+    Every row is computed once; the result is the same object on every rank. fp32 unless the machine says otherwise."""
+    was_training = {module: module.training for module in net.modules()}
+    net.eval()
+    chunks = _chunks(rows, encoded.lengths)
+    mine: dict[int, np.ndarray] = {}
+    try:
+        for number in range(machine.rank, len(chunks), machine.world):
+            with machine.autocast():
+                outputs = net(machine.put(encoded.batch(rows[chunks[number]])))
+            mine[number] = outputs.float().cpu().numpy()
+            if done is not None:
+                done(len(chunks[number]))
+    finally:
+        for module, mode in was_training.items():
+            module.training = mode
+    found = {number: values for part in machine.gather(mine) for number, values in part.items()}
+    width = next(iter(found.values())).shape[1] if found else 0
+    result = np.empty((len(rows), width), dtype=np.float32)
+    for number, values in found.items():
+        result[chunks[number]] = values
+    return result
+
+
+def _chunks(rows: np.ndarray, lengths: np.ndarray | None) -> list[np.ndarray]:
+    """Positions within `rows`, longest first, so that the largest memory is needed at once."""
+    if lengths is None:
+        return [np.arange(start, min(start + 32, len(rows))) for start in range(0, len(rows), 32)]
+    order = np.argsort(-lengths[rows], kind="stable")
+    chunks, start = [], 0
+    while start < len(order):
+        widest = max(1, int(lengths[rows[order[start]]]))
+        end = start + max(1, min(ROWS, TOKENS // widest))
+        chunks.append(order[start:end])
+        start = end
+    return chunks
+
+
+def readable(codes: np.ndarray, target: Target) -> list[Any]:
+    """Codes as a person wrote them: label names, lists of them, numbers."""
+    if codes.ndim == 2:
+        return [[target.labels[i] for i in np.flatnonzero(row)] for row in codes]
+    if codes.dtype.kind == "f":
+        return [float(code) for code in codes]
+    return [target.labels[code] if code >= 0 else None for code in codes]

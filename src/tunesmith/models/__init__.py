@@ -1,0 +1,1 @@
+"""What is tuned: a pretrained body with its stages, and new heads on top."""

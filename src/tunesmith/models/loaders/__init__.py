@@ -1,0 +1,1 @@
+"""One library per file: each `load` turns a name into a Pretrained."""

@@ -1,0 +1,306 @@
+"""Models of the transformers library: from a folder, a hub name, an installed package or an earlier Run."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from tunesmith.errors import ModelError, nearest
+from tunesmith.files import digest
+from tunesmith.models.pooling import output_layer
+from tunesmith.models.pretrained import Origin, Pretrained
+from tunesmith.models.stages import find_stages
+from tunesmith.run import Run, is_run
+
+
+def load(
+    name: str, labels: Sequence[str], problem_type: str, *, revision: str | None = None, trust: bool = False
+) -> Pretrained:
+    """Load `name` with a classification head for `labels` where its family has one; new weights follow torch's seed.
+
+    A head that was trained for the same label names is kept, whatever their order (see `Pretrained.labels`);
+    otherwise it is newly made. Raises ModelError for an unknown name, damaged or pickled weights, unknown families."""
+    run = Run(Path(name)) if is_run(Path(name)) else None
+    folder = find_folder(name, revision) if run is None else _folder_of_run(run)
+    _check_weights(folder)
+    with quiet():
+        config = _config(folder, trust)
+        kept = _labels_to_keep(config, labels)
+        _describe_task(config, kept or list(labels), problem_type)
+        tokenizer = _tokenizer(folder, config, trust)
+        module, info, own = _module(folder, config, trust)
+    body = module.base_model if own else module
+    newly = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+    _check_loaded(folder, module, body, newly, own)
+    states = probe(body, tokenizer)
+    head_new = any(not key.startswith(f"{module.base_model_prefix}.") for key in newly)
+    if own and not kept and not head_new:
+        newly.append(_remake_output(module, len(labels)))
+    pretrained = Pretrained(
+        module=module,
+        body=body,
+        stages=find_stages(body, lambda: probe(body, tokenizer)),
+        width=int(states.shape[-1]) if states is not None else 0,
+        tokenizer=tokenizer,
+        max_positions=_max_positions(body, config, tokenizer),
+        origin=Origin(name, folder, "+".join(digest(path)[:16] for path in sorted(folder.glob("*.safetensors")))),
+        told=_told(name, module, body, newly),
+        poolings=_poolings(config, states),
+        own_head=own,
+        labels=tuple(kept or ()) if own and not head_new else (),
+    )
+    if run is not None and folder.name != "model":
+        _take_head(pretrained, run, labels)
+    return pretrained
+
+
+def find_folder(name: str, revision: str | None = None) -> Path:
+    """The local folder of `name`: itself, inside an installed package, or fetched from the hub."""
+    if name.startswith("package:"):
+        return _folder_of_package(name.removeprefix("package:"))
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError("holds no config.json", where=name, remedy="give a folder in transformers format")
+        return path
+    if path.exists() or name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        parent = path.parent if path.parent.is_dir() else Path()
+        near = [str(item) for item in parent.iterdir() if item.is_dir()]
+        raise ModelError("no such model folder", where=name, remedy=nearest(name, near))
+    return _folder_of_hub(name, revision)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the chatter of transformers and the hub while loading and saving; we say what was loaded ourselves."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_bars_were_off = are_progress_bars_disabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+        if not hub_bars_were_off:
+            enable_progress_bars()
+
+
+@torch.no_grad()
+def probe(body: Any, tokenizer: Any) -> torch.Tensor | None:
+    """One tiny forward pass; the hidden states (2, 12, width), or None where the body gives something else."""
+    device = next(body.parameters()).device
+    vocabulary = min(len(tokenizer), getattr(body.config, "vocab_size", len(tokenizer)) or len(tokenizer))
+    ids = torch.arange(24, device=device).reshape(2, 12) % max(1, vocabulary)
+    was_training = body.training
+    body.eval()
+    try:
+        output = body(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        body.train(was_training)
+    states = getattr(output, "last_hidden_state", None)
+    return states if states is not None and states.shape[:2] == ids.shape else None
+
+
+def _folder_of_run(run: Run) -> Path:
+    own = run.model
+    return own if (own / "config.json").is_file() else own / "0_Transformer"
+
+
+def _folder_of_package(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        remedy = f"pip install {package.replace('_', '-')}"
+        raise ModelError(f'no installed package is called "{package}"', where=f"package:{package}", remedy=remedy)
+    root = Path(spec.submodule_search_locations[0])
+    found = [path.parent for path in sorted(root.rglob("config.json")) if any(path.parent.glob("*.safetensors"))]
+    if not found:
+        raise ModelError("carries no folder in transformers format", where=f"package:{package}")
+    return min(found, key=lambda path: len(path.parts))
+
+
+def _folder_of_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        with quiet():
+            patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja"]
+            return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"is no folder here, and the hub did not give it: {reason}",
+            where=name,
+            remedy="check the name, the network and HF_HUB_OFFLINE, or give a folder",
+        ) from None
+
+
+def _check_weights(folder: Path) -> None:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        pickled = sorted([*folder.glob("*.bin"), *folder.glob("*.pth"), *folder.glob("*.pt"), *folder.glob("*.ckpt")])
+        if pickled:
+            remedy = "convert it where you trust it: load it with transformers and save_pretrained() writes safetensors"
+            what = f"only has pickled weights ({pickled[0].name}), which can run code when opened"
+            raise ModelError(what, where=str(folder), remedy=remedy)
+        raise ModelError("has no weights (*.safetensors)", where=str(folder))
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        missing = sorted(wanted - {path.name for path in weights})
+        if missing:
+            raise ModelError(f"lacks {', '.join(missing)}", where=str(folder), remedy="fetch the model again")
+    for path in weights:
+        try:
+            with safe_open(path, framework="pt") as opened:
+                opened.keys()
+        except (SafetensorError, OSError) as error:
+            remedy = "the file is cut short or damaged: fetch the model again"
+            raise ModelError(f"cannot be read: {error}", where=str(path), remedy=remedy) from None
+
+
+def _config(folder: Path, trust: bool) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        remedy = "if it brings its own code and you trust it: --set model.trust=true"
+        raise ModelError(f"its config.json is of no known family: {reason}", where=str(folder), remedy=remedy) from None
+
+
+def _labels_to_keep(config: Any, labels: Sequence[str]) -> list[str] | None:
+    """The checkpoint's own label order, when its head was trained for the same names."""
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    stored = [str(config.id2label[key]) for key in sorted(config.id2label)] if config.id2label else []
+    same = architecture.endswith("ForSequenceClassification") and sorted(stored) == sorted(labels)
+    return stored if same else None
+
+
+def _describe_task(config: Any, labels: Sequence[str], problem_type: str) -> None:
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.problem_type = problem_type
+
+
+def _tokenizer(folder: Path, config: Any, trust: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"its tokenizer cannot be loaded: {reason}", where=str(folder)) from None
+    if tokenizer.pad_token_id is None:
+        # Llama and GPT-2 have none; their classifiers read the last token that is not the pad token.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
+    tokenizer.padding_side = "right"
+    config.pad_token_id = tokenizer.pad_token_id
+    text_config = config.get_text_config()
+    if text_config is not config:
+        text_config.pad_token_id = tokenizer.pad_token_id
+    return tokenizer
+
+
+def _module(folder: Path, config: Any, trust: bool) -> tuple[Any, dict[str, Any], bool]:
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModel, AutoModelForSequenceClassification
+
+    own = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or "AutoModelForSequenceClassification" in (
+        getattr(config, "auto_map", None) or {}
+    )
+    library = AutoModelForSequenceClassification if own else AutoModel
+    try:
+        module, info = library.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            trust_remote_code=trust,
+        )
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"cannot be loaded: {reason}", where=str(folder)) from None
+    return module, info, own
+
+
+def _remake_output(module: Any, num_outputs: int) -> str:
+    """Make the output layer of a head anew that was trained for other labels but happens to fit; its name."""
+    layer = output_layer(module, num_outputs)
+    torch.nn.init.normal_(layer.weight, std=0.02)
+    if layer.bias is not None:
+        torch.nn.init.zeros_(layer.bias)
+    return next(name for name, other in module.named_modules() if other is layer)
+
+
+def _check_loaded(folder: Path, module: Any, body: Any, newly: list[str], own: bool) -> None:
+    """A body whose weights are mostly newly made was not loaded at all: its names did not match."""
+    parameters = {id(parameter) for parameter in body.parameters()}
+    inside = [p.numel() for name, p in module.named_parameters() if name in set(newly) and id(p) in parameters]
+    total = sum(parameter.numel() for parameter in body.parameters())
+    if total and sum(inside) > 0.1 * total:
+        raise ModelError(
+            f"{sum(inside) / total:.0%} of the body's weights are not in the file ({newly[0]} ...)",
+            where=str(folder),
+            remedy="the weight names do not belong to the family that config.json names",
+        )
+
+
+def _max_positions(body: Any, config: Any, tokenizer: Any) -> int:
+    """Tokens the model can read: its position table less the rows that padding takes, or what its tokenizer says."""
+    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < 10**9 else []
+    text_config = config.get_text_config()
+    positions = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
+    if isinstance(positions, int) and positions > 0:
+        table = next((m for name, m in body.named_modules() if name.endswith("position_embeddings")), None)
+        taken = (getattr(table, "padding_idx", None) or -1) + 1
+        limits.append(positions - taken)
+    return int(min(limits, default=512))
+
+
+def _poolings(config: Any, states: torch.Tensor | None) -> tuple[str, ...]:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    if states is None or getattr(config, "is_encoder_decoder", False):
+        return ()
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    return ("last", "mean", "max") if causal else ("mean", "cls", "max")
+
+
+def _told(name: str, module: Any, body: Any, newly: list[str]) -> str:
+    from tunesmith.files import size
+
+    parameters = sum(parameter.numel() for parameter in body.parameters())
+    made = f"newly made: {', '.join(newly[:4])}{' ...' if len(newly) > 4 else ''}" if newly else "nothing newly made"
+    return f"loaded {name} ({type(body).__name__}, {parameters / 1e6:.1f}M parameters, {size(4 * parameters)}); {made}"
+
+
+def _take_head(pretrained: Pretrained, run: Run, labels: Sequence[str]) -> None:
+    """Keep the pooled head of an earlier Run when it was trained for the same label names."""
+    measured = run.measured
+    stored = measured["target"]["labels"]
+    if sorted(stored) != sorted(labels):
+        return
+    with safe_open(run.weights, framework="pt") as opened:
+        weights = {key.removeprefix("heads.label."): opened.get_tensor(key) for key in opened.keys() if key.startswith("heads.label.")}
+    pretrained.labels = tuple(stored)
+    pretrained.head_choice = {"options": measured["head"]["options"], "weights": weights}

@@ -1,0 +1,45 @@
+"""Pretrained: a body as it was published, its stages, what it expects of inputs, and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tunesmith.models.stages import Stage
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights came from: the name asked for, the folder read, and a digest of the weight files."""
+
+    name: str
+    folder: Path
+    digest: str
+
+
+@dataclass
+class Pretrained:
+    """A loaded model. `module` is the whole network of its library; `body` (the same object or a part of it) turns
+    inputs into hidden states (rows, tokens, `width`); what of `module` lies outside `body` is its own head."""
+
+    module: nn.Module
+    body: nn.Module
+    stages: tuple[Stage, ...]
+    """Of `body`, in execution order."""
+    width: int
+    tokenizer: Any
+    max_positions: int
+    origin: Origin
+    told: str
+    """One line: what was loaded and what was newly made."""
+    poolings: tuple[str, ...]
+    """The poolings that make sense for its hidden states; empty when only its own head fits."""
+    own_head: bool
+    """Whether `module` has a classification head of its own."""
+    labels: tuple[str, ...] = ()
+    """The label names that the loaded head was trained for; empty when the head is new."""
+    head_choice: dict[str, Any] = field(default_factory=dict)
+    """The pooled head of an earlier Run: its options and its weights."""

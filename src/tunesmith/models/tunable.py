@@ -1,0 +1,102 @@
+"""Tunable: the net that is tuned, a pretrained body with its heads by name, addressed by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunesmith.models import heads
+from tunesmith.models.pooling import output_layer
+from tunesmith.models.pretrained import Pretrained
+from tunesmith.models.stages import Stage
+
+HEAD = "label"
+"""The name of the one head that today's tasks use."""
+
+
+class Tunable(nn.Module):
+    """`forward(inputs)` -> outputs (rows, num_outputs), in the unit of the target.
+
+    `inputs` are the tensors that the body expects (`input_ids`, `attention_mask`, ...)."""
+
+    def __init__(self, pretrained: Pretrained, head: str, options: Mapping[str, Any], num_outputs: int) -> None:
+        super().__init__()
+        self.own = head == "own"
+        self.num_outputs = num_outputs
+        self.head_name, self.head_options = head, dict(options)
+        self.body: nn.Module = pretrained.module if self.own else pretrained.body
+        if self.own:
+            self.heads = nn.ModuleDict()
+        else:
+            self.heads = nn.ModuleDict({HEAD: heads.pooled(pretrained.width, num_outputs, **options)})
+            if pretrained.head_choice.get("weights") and pretrained.head_choice["options"] == dict(options):
+                self.heads[HEAD].load_state_dict(pretrained.head_choice["weights"])
+        self.stages = _with_head(self, pretrained)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        output = self.body(**inputs)
+        if self.own:
+            logits: Tensor = output.logits
+            return logits
+        result: Tensor = self.heads[HEAD](output.last_hidden_state, inputs["attention_mask"])
+        return result
+
+    def address(self) -> dict[str, nn.Parameter]:
+        """`stage/parameter` -> parameter, in depth order: what a strategy's rules match."""
+        named = dict(self.named_parameters())
+        return {f"{stage.name}/{name}": named[name] for stage in self.stages for name in stage.parameters}
+
+    def settle(self) -> None:
+        """Training mode where something trains; evaluation mode in frozen stages and whatever is all frozen there:
+        no dropout, BatchNorm statistics fixed, no layers dropped over a frozen part."""
+        self.train()
+        named = dict(self.named_parameters())
+        modules = dict(self.named_modules())
+        some_frozen = False
+        for stage in self.stages:
+            if not any(named[name].requires_grad for name in stage.parameters):
+                some_frozen = True
+                for name in stage.modules:
+                    modules[name].eval()
+        for module in modules.values():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+            if some_frozen and isinstance(getattr(module, "layerdrop", None), float):
+                module.layerdrop = 0.0  # type: ignore[assignment]
+
+    def output_layer(self) -> nn.Linear:
+        """The last linear layer: where a regression's unit is folded in."""
+        return output_layer(self.body if self.own else self.heads, self.num_outputs)
+
+    @torch.no_grad()
+    def fold_scale(self, mean: float, std: float) -> None:
+        """Make the net answer in the target's own unit: outputs become `outputs * std + mean`."""
+        layer = self.output_layer()
+        if layer.bias is None:
+            raise ValueError("the output layer has no bias to hold the mean")
+        layer.weight.mul_(std)
+        layer.bias.mul_(std).add_(mean)
+
+
+def _with_head(net: Tunable, pretrained: Pretrained) -> tuple[Stage, ...]:
+    """The body's stages under the names they have in the Tunable, then the head."""
+    inner = next((name for name, module in net.named_modules() if module is pretrained.body), None)
+    prefix = f"{inner}." if inner is not None else "body."
+    moved = [
+        Stage(stage.name, _prefixed(prefix, stage.modules), _prefixed(prefix, stage.parameters))
+        for stage in pretrained.stages
+    ]
+    held = {name for stage in moved for name in stage.parameters}
+    parameters = tuple(name for name, _ in net.named_parameters() if name not in held)
+    modules = ("heads",) if not net.own else tuple(
+        f"body.{name}" for name, module in net.body.named_children() if module is not pretrained.body
+    )
+    return (*moved, Stage("head", modules, parameters))
+
+
+def _prefixed(prefix: str, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(prefix + name for name in names)

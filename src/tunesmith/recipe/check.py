@@ -1,0 +1,92 @@
+"""What a recipe says wrongly, found without data or model: names, options, settings without effect, all at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from tunesmith import plugins
+from tunesmith.errors import Problem, RecipeError, nearest
+from tunesmith.recipe.schema import Choice, Recipe
+
+CHOICES = {
+    "task": "task",
+    "objective": "objective",
+    "strategy": "strategy",
+    "data.split": "split",
+    "model.head": "head",
+    "train.optimizer": "optimizer",
+    "train.schedule": "schedule",
+}
+"""The kind of plug-in that each choice of the recipe names."""
+
+
+def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
+    """Raise one RecipeError that holds every problem found."""
+    problems = [*_choices(recipe, where), *_metrics(recipe, where), *_without_effect(recipe, where)]
+    if problems:
+        raise RecipeError(problems)
+
+
+def check_choice(kind: str, choice: Choice, path: str, where: str = "recipe") -> list[Problem]:
+    """The problems of one choice: an unknown name, an unknown option, an option of the wrong type."""
+    if choice.name.startswith("memory:"):
+        return []
+    if choice.name not in plugins.names(kind):
+        remedy = nearest(choice.name, plugins.names(kind))
+        return [Problem(f'"{path}": no {kind} is called "{choice.name}"', where, remedy)]
+    thing = plugins.get(kind, choice.name)
+    known = plugins.options(getattr(thing, "learn", thing))
+    problems = []
+    for key, value in choice.options.items():
+        if key not in known:
+            remedy = nearest(key, known) if known else f"{choice.name} has no options"
+            problems.append(Problem(f'"{path}": {choice.name} has no option "{key}"', where, remedy))
+            continue
+        try:
+            TypeAdapter(known[key].annotation).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            problems.append(Problem(f'"{path}.{key}" = {value!r}: {reason}', where))
+    return problems
+
+
+def _choices(recipe: Recipe, where: str) -> list[Problem]:
+    problems = []
+    for path, kind in CHOICES.items():
+        value: Any = recipe
+        for part in path.split("."):
+            value = getattr(value, part)
+        if isinstance(value, Choice):
+            problems.extend(check_choice(kind, value, path, where))
+    return problems
+
+
+def _metrics(recipe: Recipe, where: str) -> list[Problem]:
+    wanted = [] if recipe.evaluate.metrics == "auto" else list(recipe.evaluate.metrics)
+    selected = [] if recipe.evaluate.select == "auto" else [recipe.evaluate.select]
+    known = plugins.names("metric")
+    return [
+        Problem(f'"evaluate.{key}": no metric is called "{name}"', where, nearest(name, known))
+        for key, names in (("metrics", wanted), ("select", selected))
+        for name in names
+        if name not in known and not name.startswith("memory:")
+    ]
+
+
+def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
+    train, problems = recipe.train, []
+    if train.every.evaluate == "never" and isinstance(train.patience, int) and train.patience > 0:
+        remedy = "set train.patience = 0, or let it evaluate"
+        problems.append(Problem('"train.patience" has no effect when train.every.evaluate = "never"', where, remedy))
+    if train.batch != "auto" and train.micro != "auto" and train.micro > train.batch:
+        problems.append(Problem(f'"train.micro" = {train.micro} is more than "train.batch" = {train.batch}', where))
+    if train.schedule.name == "constant" and train.schedule.options.get("floor") is not None:
+        problems.append(Problem('"train.schedule.floor" has no effect on a constant rate', where))
+    if recipe.data.split != "auto" and recipe.data.split.name in ("hash", "column") and recipe.data.valid and recipe.data.test:
+        remedy = "leave data.split out: the files are the split"
+        problems.append(Problem('"data.split" has no effect beside data.valid and data.test', where, remedy))
+    if recipe.task != "auto" and recipe.task.name == "regression" and "class_weights" in recipe.objective.options:
+        problems.append(Problem('"objective.class_weights" has no effect on a regression', where))
+    return problems

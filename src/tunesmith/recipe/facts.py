@@ -1,0 +1,31 @@
+"""The facts about data, weights and machine from which every "auto" is resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `resolve` may look at, and nothing else."""
+
+    task: str
+    inputs: tuple[str, ...]
+    target: str | tuple[str, ...]
+    num_train: int
+    """Training rows."""
+    num_valid: int
+    num_outputs: int
+    """Classes, labels, or 1 for regression."""
+    num_parameters: int
+    """Of the pretrained model."""
+    max_positions: int
+    """Tokens the model can read."""
+    longest: int
+    """Tokens of the longest training row, before any cut."""
+    device: str
+    precision: str
+    split: str
+    """How the rows were split: `hash`, `column`, `given`, or `all` (every row trains)."""
+    select: str
+    """The metric that the task is judged by."""

@@ -1,0 +1,99 @@
+"""Every "auto" that facts about data, weights and machine decide, with its reason; pure, so that it can be read and tested."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tunesmith.recipe.facts import Facts
+from tunesmith.recipe.schema import Recipe
+
+SMALL_CLASS = 50
+"""Under this many rows per class, choices are made by cross-validation and all rows train at the end."""
+
+MEASURED = ("model.head", "train.micro")
+"""Left on "auto" here: measured on the rows and written to `measured.json`."""
+
+
+def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
+    """The recipe with nothing left on "auto" but what must be measured, and for each filled field the reason."""
+    batch = recipe.train.batch if recipe.train.batch != "auto" else _batch(facts)
+    chosen: dict[str, tuple[Any, str]] = {
+        "task": (facts.task, "from the target column"),
+        "data.inputs": (facts.inputs, "text columns found"),
+        "data.target": (facts.target, "target column found"),
+        "data.split": (facts.split, "how the rows were split"),
+        "data.max_length": _max_length(facts),
+        "train.batch": (batch, f"{facts.num_train} training rows"),
+        "train.length": _length(recipe, facts, batch),
+        "train.lr": _rate(recipe, facts),
+        "train.warmup": _warmup(),
+        "train.precision": (facts.precision, f"what {facts.device} is fast at"),
+        "train.device": (facts.device, "found on this machine"),
+        "train.patience": _patience(facts),
+        "train.every.evaluate": ("1 epoch", "once per pass over the rows"),
+        "train.every.save": ("1 epoch", "once per pass over the rows"),
+        "evaluate.select": (facts.select, "what the task is judged by"),
+    }
+    tree = recipe.model_dump()
+    reasons = {path: "measured on the rows: see measured.json" for path in MEASURED if _get(tree, path) == "auto"}
+    for path, (value, reason) in chosen.items():
+        if _get(tree, path) == "auto":
+            _put(tree, path, value)
+            reasons[path] = reason
+    return Recipe.model_validate(tree), reasons
+
+
+def _batch(facts: Facts) -> int:
+    """Small sets need steps more than wide batches; 32 is the published choice for BERT (Devlin et al. 2019)."""
+    return 16 if facts.num_train < 2000 else 32
+
+
+def _length(recipe: Recipe, facts: Facts, batch: int) -> tuple[str, str]:
+    """At least 3 epochs (Devlin et al. 2019), and on small sets about 500 steps (Mosbach et al. 2021: few rows
+    need more steps, not a smaller rate), at most 20 epochs. A frozen body needs more passes: only its head moves."""
+    steps_per_epoch = math.ceil(facts.num_train / batch)
+    wanted = 1500 if recipe.strategy.name == "head" else 300
+    most = 40 if recipe.strategy.name == "head" else 20
+    epochs = max(3, min(most, math.ceil(wanted / steps_per_epoch)))
+    return f"{epochs} epochs", f"{steps_per_epoch} steps per epoch"
+
+
+def _rate(recipe: Recipe, facts: Facts) -> tuple[float, str]:
+    """Full fine-tuning: 2e-5 to 5e-5 for base-size encoders (Devlin et al. 2019, Liu et al. 2019), more for small
+    ones (1e-4: Jiao et al. 2020, Turc et al. 2019), less for billions. A head on a frozen body: 3e-3."""
+    if recipe.strategy.name == "head":
+        return 3e-3, "only the new head moves"
+    for most, rate in ((5e7, 1e-4), (2e8, 3e-5), (1e9, 2e-5)):
+        if facts.num_parameters < most:
+            return rate, f"full fine-tuning of {facts.num_parameters / 1e6:.0f}M parameters"
+    return 1e-5, f"full fine-tuning of {facts.num_parameters / 1e9:.1f}B parameters"
+
+
+def _warmup() -> tuple[str, str]:
+    return "10 %", "a tenth of the steps (Devlin et al. 2019)"
+
+
+def _patience(facts: Facts) -> tuple[int, str]:
+    if facts.num_valid == 0:
+        return 0, "no validation rows: the length comes from cross-validation"
+    return 4, "evaluations without a better score"
+
+
+def _max_length(facts: Facts) -> tuple[int, str]:
+    """As long as the longest row, as far as the model reads and no further than 512 tokens."""
+    most = min(facts.max_positions, 512)
+    return min(most, facts.longest), f"longest row {facts.longest} tokens, model reads {facts.max_positions}"
+
+
+def _get(tree: dict[str, Any], path: str) -> Any:
+    for key in path.split("."):
+        tree = tree[key]
+    return tree
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        tree = tree[key]
+    tree[last] = value

@@ -1,0 +1,176 @@
+"""The Recipe: everything a run depends on, as one frozen, typed value."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    model_serializer,
+    model_validator,
+)
+
+from tunesmith.duration import Duration
+
+Auto = Literal["auto"]
+
+
+def _length(text: str) -> str:
+    return text if text == "auto" else str(Duration.parse(text))
+
+
+Length = Annotated[str, AfterValidator(_length)]
+Names = Annotated[tuple[str, ...], Strict(False)]
+
+
+class Part(BaseModel):
+    """A frozen piece of the recipe: unknown keys and wrong types are errors, nothing is converted silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Choice(Part):
+    """A name plus options for the function it names: `"head"`, or `{ name = "pooled", pooling = "max" }`."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name_or_table(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and set(value) != {"name", "options"}:
+            return {"name": value.get("name"), "options": {key: item for key, item in value.items() if key != "name"}}
+        return value
+
+    @model_serializer
+    def _as_name_or_table(self) -> str | dict[str, Any]:
+        return {"name": self.name, **self.options} if self.options else self.name
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _core: Any, _handler: Any) -> dict[str, Any]:
+        """A name, or a table with a name and options: what a person writes, not how it is kept."""
+        table = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+        return {"anyOf": [{"type": "string"}, table], "description": (cls.__doc__ or "").strip()}
+
+
+class Clean(Part):
+    """What happens to rows that cannot be used."""
+
+    missing: Literal["error", "drop"] = "error"
+    """Rows without an input or a target: stop with their numbers, or leave them out and say how many."""
+
+
+class Data(Part):
+    """Which rows, which columns, and how they are split."""
+
+    source: str
+    """A file (CSV, TSV, JSON Lines, Parquet), a folder of them, or a Hugging Face `datasets` folder or hub name."""
+    valid: str | None = None
+    """A separate file of validation rows; choices (head, when to stop) are made on them."""
+    test: str | None = None
+    """A separate file of test rows; they choose nothing and are scored once."""
+    inputs: Names | Auto = "auto"
+    """The text column, or two of them for text pairs."""
+    target: str | Names | Auto = "auto"
+    """The column to predict; several 0/1 columns make a multi-label task."""
+    limit: int | None = Field(None, ge=1)
+    """Use only so many rows of the source (those with the lowest hashes)."""
+    max_length: int | Auto = "auto"
+    """Tokens per row at most; longer rows are cut, and it is said how many."""
+    clean: Clean = Clean()
+    split: Auto | Choice = Field("auto", union_mode="left_to_right")
+    """How train, valid and test are made from one source: `hash`, or `column` (a column that says so)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+
+class Model(Part):
+    """The pretrained model and its new head."""
+
+    name: str
+    """A folder in transformers format, a hub name, `package:NAME`, or an earlier Run."""
+    revision: str | None = None
+    """The commit, tag or branch on the hub."""
+    head: Auto | Choice = Field("auto", union_mode="left_to_right")
+    """`own` (the model's classification head) or `pooled`; "auto" measures the candidates on frozen features."""
+    trust: bool = False
+    """Run Python code that comes with the model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Every(Part):
+    """How often to evaluate and to save."""
+
+    evaluate: Length = "auto"
+    save: Length = "auto"
+
+
+class Train(Part):
+    """How the parameters move."""
+
+    length: Length = "auto"
+    """Total over all phases: `"3 epochs"` or `"500 steps"`."""
+    batch: int | Auto = "auto"
+    """Rows per optimizer step, over all ranks."""
+    micro: int | Auto = "auto"
+    """Rows per forward and backward pass; the gradients of a step's passes add up to those of the whole batch."""
+    lr: float | Auto = "auto"
+    """Peak learning rate; a strategy's rules multiply it."""
+    optimizer: Choice = Choice(name="adamw")
+    schedule: Choice = Choice(name="linear")
+    warmup: Length = "auto"
+    """How long the rate rises linearly from zero."""
+    clip: float = Field(1.0, ge=0)
+    """Largest norm of the gradient; 0 = no clipping."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    patience: int | Auto = "auto"
+    """Evaluations without a better score before training stops; 0 = no early stop."""
+    every: Every = Every()
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1` or `mps`."""
+    deterministic: bool = False
+    """Refuse operations whose result may differ from run to run (CUDA only: CPU runs are always repeatable)."""
+
+
+class Evaluate(Part):
+    """What is reported and what decides."""
+
+    metrics: Names | Auto = "auto"
+    """Names from `tunesmith list metric`."""
+    select: str = "auto"
+    """The metric that chooses the head, the best step and when to stop."""
+
+
+class Deliver(Part):
+    """What leaves the Run."""
+
+    push: str | None = None
+    """Upload `model/` to this hub repository after the run (`owner/name`); off by default."""
+
+
+class Recipe(Part):
+    """One run, as asked for. Everything left out is "auto" or the default that stands here."""
+
+    name: str = "run"
+    task: Auto | Choice = Field("auto", union_mode="left_to_right")
+    objective: Choice = Choice(name="supervised")
+    strategy: Choice = Choice(name="full")
+    seed: int = 0
+    data: Data
+    model: Model
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    deliver: Deliver = Deliver()

@@ -1,0 +1,109 @@
+"""The run folder: its files, read and written. Every later verb takes one."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith import files
+from tunesmith.errors import TunesmithError
+from tunesmith.recipe import file as recipe_file
+from tunesmith.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder: recipe.toml, measured.json, environment.json, data.json, split.parquet, events.jsonl, checkpoints/,
+    predictions/, scores.json, model/ and tunesmith.safetensors."""
+
+    path: Path
+
+    @property
+    def weights(self) -> Path:
+        """The whole net."""
+        return self.path / "tunesmith.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The model in the format of a library that people have."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "scores.json").is_file() and self.weights.is_file()
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_file.read(self.path / "recipe.toml")
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """split -> metric -> {value, low, high}; `classes` and `baselines` beside the metrics."""
+        return dict(self.read("scores.json"))
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What was measured on the rows before training: the target's labels, the head, the micro-batch, the length."""
+        return dict(self.read("measured.json"))
+
+    def read(self, name: str) -> Any:
+        """One of the JSON files."""
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise TunesmithError(f"{self.path} has no {name}", remedy=self._remedy()) from None
+        except json.JSONDecodeError as error:
+            raise TunesmithError(f"{path} is damaged: {error}") from None
+
+    def write(self, name: str, value: Any) -> None:
+        """Replace one of the JSON files in one step."""
+        files.write_json(self.path / name, value)
+
+    def append_event(self, event: str, **fields: Any) -> None:
+        """Add one line to events.jsonl and flush it."""
+        with open(self.path / "events.jsonl", "a", encoding="utf-8") as opened:
+            opened.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+
+    def _remedy(self) -> str:
+        if (self.path / "recipe.toml").is_file():
+            return f"the run did not finish: tunesmith fit --resume {self.path}"
+        return "give the folder that a fit left"
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a run folder."""
+    return (path / "recipe.toml").is_file() and (path / "data.json").is_file()
+
+
+def open_run(path: Path | str, *, finished: bool = True) -> Run:
+    """The Run at `path`; an error that says what it is instead, or how to finish it."""
+    run = Run(Path(path))
+    if not is_run(run.path):
+        what = "no such folder" if not run.path.exists() else "is not a run folder"
+        raise TunesmithError(what, where=str(path), remedy="give the folder that a fit left (it holds recipe.toml)")
+    if finished and not run.finished:
+        raise TunesmithError("this run did not finish", where=str(path), remedy=f"tunesmith fit --resume {path}")
+    return run
+
+
+def new_run(out: Path | str | None, name: str) -> Run:
+    """A Run at `out`, which must be absent or empty, or at the first free `runs/NAME-DATE-N`."""
+    if out is None:
+        day = time.strftime("%Y%m%d")
+        number = 1
+        while (path := Path("runs") / f"{name}-{day}-{number}").exists():
+            number += 1
+    else:
+        path = Path(out)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            remedy = f"choose another --out, or continue it: tunesmith fit --resume {path}"
+            raise TunesmithError("the output folder is not empty", where=str(path), remedy=remedy)
+    return Run(path)

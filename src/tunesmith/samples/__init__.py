@@ -1,0 +1,1 @@
+"""Embedded data of the demos, written for it."""

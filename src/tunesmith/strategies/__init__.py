@@ -1,0 +1,1 @@
+"""What trains, how fast and when: one plan() function a file."""

@@ -1,0 +1,1 @@
+"""What a prediction means: one TASK record a file."""

@@ -1,0 +1,88 @@
+"""The loop: one generator that trains one phase and yields an Event a step. It never evaluates, saves, logs or decides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tunesmith.data.batch import Batch
+from tunesmith.objectives.objective import Objective
+from tunesmith.seeds import fold, seed_everything
+from tunesmith.training.machine import Machine
+from tunesmith.training.state import State
+
+
+@dataclass(frozen=True)
+class Event:
+    """One finished optimizer step. `loss` stays a tensor until someone reads it: no waiting for the device."""
+
+    step: int
+    phase: str
+    loss: Tensor
+    rows: int
+    rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a phase moves: its last step, the peak rate and its factor at a step, the clip, the run's seed."""
+
+    last_step: int
+    lr: float
+    factor: Callable[[int], float]
+    clip: float
+    seed: int
+
+
+def train_phase(
+    state: State, name: str, feed: Callable[[int], tuple[list[Batch], int]], objective: Objective, pace: Pace, machine: Machine
+) -> Iterator[Event]:
+    """Train until `pace.last_step`. `feed(step)` gives this rank's parts of the step's batch and the rows of all ranks.
+
+    The gradients of the parts are those of the sum of losses; they are added over parts and ranks and divided once by
+    the whole count, so that any cut of a batch gives the gradient of the batch."""
+    optimizer = state.optimizer
+    assert optimizer is not None
+    parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
+    while state.step < pace.last_step:
+        started = time.perf_counter()
+        rate = pace.lr * pace.factor(state.step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["multiple"]
+        batches, num_rows = feed(state.step)
+        total = torch.zeros(2, device=machine.device)
+        for part, batch in enumerate(batches):
+            seed_everything(fold(pace.seed, "step", state.step, part, machine.rank))
+            with machine.autocast():
+                loss = objective(state.net, batch)
+            loss.sum.backward()  # type: ignore[no-untyped-call]
+            total += torch.stack((loss.sum.detach().float(), loss.count.detach().float()))
+        total = machine.sum(total)
+        machine.sum_gradients(parameters)
+        if state.phase_step == 0:
+            check_gradients(state.net, parameters)
+        _scale(parameters, total[1])
+        if pace.clip > 0:
+            nn.utils.clip_grad_norm_(parameters, pace.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        state.phase_step += 1
+        yield Event(state.step, name, total[0] / total[1], num_rows, rate, time.perf_counter() - started)
+
+
+def check_gradients(net: nn.Module, parameters: list[nn.Parameter]) -> None:
+    """Frozen means frozen: after the first step each parameter that should train has a gradient, and no other."""
+    training = {id(parameter) for parameter in parameters}
+    for name, parameter in net.named_parameters():
+        assert (parameter.grad is not None) == (id(parameter) in training), f"gradient of {name}"
+
+
+def _scale(parameters: list[nn.Parameter], count: Tensor) -> None:
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    torch._foreach_div_(gradients, count.clamp(min=torch.finfo(torch.float32).tiny))

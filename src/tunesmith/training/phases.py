@@ -1,0 +1,53 @@
+"""From a Plan's rules to what trains: gradients on and off, parameter groups, and what the loss never reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from tunesmith.data.batch import Batch
+from tunesmith.models.tunable import Tunable
+from tunesmith.objectives.objective import Objective
+from tunesmith.strategies.plan import Phase, assign
+
+Optimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+
+
+def open_phase(net: Tunable, phase: Phase) -> None:
+    """Switch gradients and modes to what the phase's rules say."""
+    rules = assign(phase.rules, net.address())
+    for address, parameter in net.address().items():
+        parameter.requires_grad_(rules[address].lr is not None)
+    net.settle()
+
+
+def freeze_unreached(net: Tunable, objective: Objective, batch: Batch) -> list[str]:
+    """Freeze and name the parameters that the loss does not depend on, such as a pooler that the head does not read."""
+    was_training = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        objective(net, batch).sum.backward()  # type: ignore[no-untyped-call]
+    finally:
+        for module, mode in was_training.items():
+            module.training = mode
+    unreached = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+    named = dict(net.named_parameters())
+    for name in unreached:
+        named[name].requires_grad_(False)
+    net.zero_grad(set_to_none=True)
+    return unreached
+
+
+def groups(net: Tunable, phase: Phase) -> list[dict[str, Any]]:
+    """Parameter groups by rate and decay; biases, norms and other vectors do not decay."""
+    rules = assign(phase.rules, net.address())
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for address, parameter in net.address().items():
+        if parameter.requires_grad:
+            rule = rules[address]
+            decay = rule.decay if parameter.dim() > 1 else 0.0
+            found.setdefault((float(rule.lr or 0.0), decay), []).append(parameter)
+    return [{"params": params, "multiple": lr, "decay": decay} for (lr, decay), params in found.items()]

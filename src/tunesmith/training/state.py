@@ -1,0 +1,41 @@
+"""State: everything that changes while training; its fields are the checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from tunesmith.models.tunable import Tunable
+
+
+@dataclass
+class State:
+    """One net on its way. `step` counts optimizer steps over all phases, `phase_step` those of this phase."""
+
+    net: Tunable
+    optimizer: torch.optim.Optimizer | None = None
+    step: int = 0
+    phase: int = 0
+    phase_step: int = 0
+    moved: set[str] = field(default_factory=set)
+    """Names of the parameters that trained in this or an earlier phase: what a checkpoint must hold."""
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    """The validation scores so far: {step, epoch, value}."""
+    best: dict[str, Any] | None = None
+    """{step, value, digest} of the best so far; its weights are kept in `checkpoints/best.safetensors`."""
+    events_bytes: int = 0
+    """The length of events.jsonl at the checkpoint: it is cut to it on resume."""
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The tensors that training may have changed: parameters that moved, and all buffers."""
+        parameters = {name: p.detach() for name, p in self.net.named_parameters() if name in self.moved}
+        return parameters | {name: b.detach() for name, b in self.net.named_buffers()}
+
+    @torch.no_grad()
+    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Copy weights back in place."""
+        own = dict(self.net.named_parameters()) | dict(self.net.named_buffers())
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
