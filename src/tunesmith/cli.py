@@ -18,8 +18,12 @@ app = typer.Typer(
 )
 
 Data = Annotated[str, typer.Argument(help="A file, a folder, a data set's name, or a recipe (.toml, .yaml).")]
-OptionalData = Annotated[str | None, typer.Argument(help="A file, a folder, a data set's name, or a recipe (.toml, .yaml).")]
-ModelName = Annotated[str | None, typer.Option("--model", help="A folder, a hub name, package:NAME, or an earlier Run.")]
+OptionalData = Annotated[
+    str | None, typer.Argument(help="A file, a folder, a data set's name, or a recipe (.toml, .yaml).")
+]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help="A folder, a hub name, package:NAME, or an earlier Run.")
+]
 Target = Annotated[list[str] | None, typer.Option(help="The column to predict; give it twice for 0/1 columns.")]
 Task = Annotated[str | None, typer.Option(help="classification, multilabel or regression.")]
 Strategy = Annotated[str | None, typer.Option(help="full or head.")]
@@ -71,8 +75,20 @@ def fit(
     from tunesmith.delivery.summary import summary
 
     run = tunesmith.fit(
-        data, model, target=_one_or_many(target), task=task, strategy=strategy, valid=valid, test=test, out=out,
-        seed=seed, device=device, resume=resume, settings=settings or [], push=push, quiet=quiet,
+        data,
+        model,
+        target=_one_or_many(target),
+        task=task,
+        strategy=strategy,
+        valid=valid,
+        test=test,
+        out=out,
+        seed=seed,
+        device=device,
+        resume=resume,
+        settings=settings or [],
+        push=push,
+        quiet=quiet,
     )
     if not quiet:
         print(summary(run))
@@ -96,8 +112,16 @@ def check(
 
     print(
         tunesmith.check(
-            data, model, target=_one_or_many(target), task=task, strategy=strategy, valid=valid, test=test, seed=seed,
-            device=device, settings=settings or [],
+            data,
+            model,
+            target=_one_or_many(target),
+            task=task,
+            strategy=strategy,
+            valid=valid,
+            test=test,
+            seed=seed,
+            device=device,
+            settings=settings or [],
         )
     )
 
@@ -106,7 +130,9 @@ def check(
 def evaluate(
     run: RunPath,
     data: Rows,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The .json to write; by default inside the Run.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The .json to write; by default inside the Run.")
+    ] = None,
     device: Device = None,
 ) -> None:
     """Score a Run on labelled rows."""
@@ -121,7 +147,9 @@ def evaluate(
 def predict(
     run: RunPath,
     data: Rows,
-    out: Annotated[str, typer.Option("-o", "--out", help="A .csv, .tsv, .jsonl or .parquet file; - is standard output.")] = "-",
+    out: Annotated[
+        str, typer.Option("-o", "--out", help="A .csv, .tsv, .jsonl or .parquet file; - is standard output.")
+    ] = "-",
     proba: Annotated[bool, typer.Option("--proba", help="A probability for every label, too.")] = False,
     device: Device = None,
 ) -> None:

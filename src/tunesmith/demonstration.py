@@ -25,7 +25,7 @@ def demo(out: Path | str | None = None, *, quiet: bool = False) -> Run:
     tell = (lambda _line: None) if quiet else say
     with resources.as_file(resources.files("tunesmith.samples") / "support-tickets.csv") as data:
         tell(f"data: {data.name}, customer messages in 8 intents; model: all-MiniLM-L6-v2 (22.7M parameters)")
-        run = fit(str(data), MODEL, out=out, settings=["name=support-tickets"], quiet=quiet)
+        run = fit(str(data), MODEL, out=out, settings=["train.length=3 epochs"], quiet=quiet)
     if quiet:
         return run
     model = load(run, device="cpu")
@@ -36,5 +36,3 @@ def demo(out: Path | str | None = None, *, quiet: bool = False) -> Run:
         print(f"  {text!r} -> {model.labels[best]} ({chances[best]:.2f})")
     print(f"\n{time.perf_counter() - started:.0f} seconds in all")
     return run
-
-

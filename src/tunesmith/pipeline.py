@@ -34,7 +34,13 @@ FOLDS, SMALL_FOLDS, FEW_ROWS = 3, 5, 200
 
 
 def run_recipe(
-    recipe: Recipe, objects: Objects, *, out: Path | str | None = None, resume: Run | None = None, tell: Tell, quiet: bool
+    recipe: Recipe,
+    objects: Objects,
+    *,
+    out: Path | str | None = None,
+    resume: Run | None = None,
+    tell: Tell,
+    quiet: bool,
 ) -> Run:
     """Fit as the recipe says and return the Run. With `resume`, continue that Run to the weights it was going to."""
     check_recipe(recipe)
@@ -100,9 +106,13 @@ def train(job: Job, run: Run, signals: Signals, tell: Tell, quiet: bool) -> Tuna
             if due(event.step, cadence.save, last or enough or asked > 0):
                 folder.save_checkpoint(job, run, state, log)
             if asked:
-                raise Interrupted(f"saved at step {event.step}; continue with: tunesmith fit --resume {run.path}", asked)
+                raise Interrupted(
+                    f"saved at step {event.step}; continue with: tunesmith fit --resume {run.path}", asked
+                )
             if enough:
-                tell(f"stopped at step {event.step} of {cadence.total}: no better {job.select} since step {state.best['step']}")  # type: ignore[index]
+                tell(
+                    f"stopped at step {event.step} of {cadence.total}: no better {job.select} since step {state.best['step']}"
+                )  # type: ignore[index]
                 break
     log.flush()
     if state.best is not None:
@@ -149,7 +159,9 @@ def validate(job: Job, state: State, log: EventLog) -> float:
     outputs = outputs_of(state.net, job.encoded, rows, job.machine)
     value = scores.value_of(job, rows, outputs)
     state.scores.append({"step": state.step, "value": value})
-    log.line("evaluate", step=state.step, metric=job.select, value=value, seconds=round(time.perf_counter() - started, 4))
+    log.line(
+        "evaluate", step=state.step, metric=job.select, value=value, seconds=round(time.perf_counter() - started, 4)
+    )
     return value
 
 
@@ -157,7 +169,7 @@ def is_best(state: State, value: float, metric: str) -> bool:
     """Whether a score beats the best so far; NaN beats nothing."""
     if np.isnan(value):
         return False
-    return state.best is None or (value > state.best["value"]) == rising(metric) and value != state.best["value"]
+    return state.best is None or ((value > state.best["value"]) == rising(metric) and value != state.best["value"])
 
 
 def out_of_patience(job: Job, state: State) -> bool:
@@ -197,7 +209,9 @@ def cross_validate(job: Job, run: Run, tell: Tell) -> dict[str, Any]:
     values = [scores.value_of(job, rows, whole) for whole in outputs]
     best = int(np.nanargmax(values) if rising(job.select) else np.nanargmin(values))
     scores.save_folds(run, outputs[best])
-    tell(f"cross-validated {job.select}: {values[best]:.3f} after {best + 1} of {len(values)} epochs; now all rows train for {best + 1}")
+    tell(
+        f"cross-validated {job.select}: {values[best]:.3f} after {best + 1} of {len(values)} epochs; now all rows train for {best + 1}"
+    )
     return {"epochs": best + 1, "folds": len(folds), "scores": values}
 
 

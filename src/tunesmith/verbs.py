@@ -71,10 +71,23 @@ def fit(
             what = "this run's data was an object in memory"
             raise RecipeError(what, where=str(run.path), remedy="tunesmith.fit(data, resume=RUN) with the same object")
         return run_recipe(recipe, objects, resume=run, tell=tell, quiet=quiet)
-    recipe, objects = _recipe(data, model, valid, test, loss, metrics, settings, {
-        "data.target": list(target) if isinstance(target, list | tuple) else target,
-        "task": task, "strategy": strategy, "seed": seed, "train.device": device, "deliver.push": push,
-    })
+    recipe, objects = _recipe(
+        data,
+        model,
+        valid,
+        test,
+        loss,
+        metrics,
+        settings,
+        {
+            "data.target": list(target) if isinstance(target, list | tuple) else target,
+            "task": task,
+            "strategy": strategy,
+            "seed": seed,
+            "train.device": device,
+            "deliver.push": push,
+        },
+    )
     return run_recipe(recipe, objects, out=out, tell=tell, quiet=quiet)
 
 
@@ -94,10 +107,22 @@ def check(
 ) -> estimate.Estimate:
     """Hold recipe, data and model against each other without training: the resolved recipe, what would train, and
     what the run would cost in time, memory and disk."""
-    recipe, objects = _recipe(data, model, valid, test, None, None, settings, {
-        "data.target": list(target) if isinstance(target, list | tuple) else target,
-        "task": task, "strategy": strategy, "seed": seed, "train.device": device,
-    })
+    recipe, objects = _recipe(
+        data,
+        model,
+        valid,
+        test,
+        None,
+        None,
+        settings,
+        {
+            "data.target": list(target) if isinstance(target, list | tuple) else target,
+            "task": task,
+            "strategy": strategy,
+            "seed": seed,
+            "train.device": device,
+        },
+    )
     return estimate.estimate(recipe, objects, tell)
 
 
@@ -164,17 +189,27 @@ def evaluate(
     model = load(run, device=device)
     table, target = model.table(data), model.loaded.target
     columns = tuple(name for name in target.columns if not name.startswith("separator="))
-    guess(table, inputs=model.loaded.inputs, target=columns if len(columns) > 1 else columns[0], task=model.loaded.task.name)
+    guess(
+        table,
+        inputs=model.loaded.inputs,
+        target=columns if len(columns) > 1 else columns[0],
+        task=model.loaded.task.name,
+    )
     codes = model.loaded.task.encode(target_values(table, columns), target)
     predictions = model.loaded.predict_table(table, codes)
     known = intervals.known_rows(codes)
     if not known.any():
-        raise DataError("no row has a label that the model knows", where=table.source, remedy=f"labels: {', '.join(target.labels)}")
+        raise DataError(
+            "no row has a label that the model knows", where=table.source, remedy=f"labels: {', '.join(target.labels)}"
+        )
     if not known.all():
         tell(f"{(~known).sum()} of {len(known)} rows have no label that the model knows: they are left out")
-    recipe = run.recipe
-    names = scores.metric_names(model.loaded.task, target, recipe.evaluate.metrics, recipe.evaluate.select)
-    result = {"data": table.source, "rows": int(known.sum()), **intervals.score(predictions.take(np.flatnonzero(known)), names)}
+    names = scores.metric_names(run.recipe)
+    result = {
+        "data": table.source,
+        "rows": int(known.sum()),
+        **intervals.score(predictions.take(np.flatnonzero(known)), names),
+    }
     name = Path(table.source).stem if table.source else "data"
     path = Path(out) if out is not None else run.path / "evaluations" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +220,14 @@ def evaluate(
 
 
 def _recipe(
-    data: Any, model: Any, valid: Any, test: Any, loss: Any, metrics: Any, settings: Sequence[str], fields: dict[str, Any]
+    data: Any,
+    model: Any,
+    valid: Any,
+    test: Any,
+    loss: Any,
+    metrics: Any,
+    settings: Sequence[str],
+    fields: dict[str, Any],
 ) -> tuple[Recipe, Objects]:
     """The recipe of a call: a recipe file or the arguments, then the overrides."""
     objects = _objects(data, valid, test, loss, metrics)
@@ -200,7 +242,9 @@ def _recipe(
         "model.name": None if model is None else str(model),
         "data.valid": None if valid is None else str(valid) if objects.valid is None else _digest(valid),
         "data.test": None if test is None else str(test) if objects.test is None else _digest(test),
-        "evaluate.metrics": None if metrics is None else [m if isinstance(m, str) else f"memory:{m.__name__}" for m in metrics],
+        "evaluate.metrics": None
+        if metrics is None
+        else [m if isinstance(m, str) else f"memory:{m.__name__}" for m in metrics],
     }
     for path, value in fields.items():
         if value is not None:
@@ -226,7 +270,7 @@ def _with_inputs(table: Table, inputs: tuple[str, ...]) -> Table:
     missing = [name for name in inputs if name not in table.column_names]
     if missing:
         raise DataError(
-            f"the model reads the column \"{missing[0]}\", which is not there",
+            f'the model reads the column "{missing[0]}", which is not there',
             where=table.source,
             remedy=f"columns: {', '.join(table.column_names)}",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
         what = f"data.max_length = {most}, but {recipe.model.name} reads {pretrained.max_positions} tokens at most"
         raise RecipeError(what, remedy="leave data.max_length out")
     encoded = encode_texts(rows.table, rows.inputs, pretrained.tokenizer, most)
-    recipe, reasons = resolve(_with_places(recipe, objects), facts_of(recipe, rows, pretrained, encoded, machine))
+    recipe, reasons = resolve(_with_places(recipe, objects), facts_of(rows, pretrained, encoded, machine))
     for line in _told(rows, encoded):
         tell(line)
     head = None if recipe.model.head == "auto" else recipe.model.head
@@ -157,9 +157,11 @@ def open_model(recipe: Recipe, rows: Rows) -> Pretrained:
     return pretrained
 
 
-def facts_of(recipe: Recipe, rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Machine) -> Facts:
+def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Machine) -> Facts:
     """What `resolve` may look at."""
+    binary = ("precision", "recall", "f1") if rows.target.positive is not None else ()
     return Facts(
+        name=_name(rows),
         task=rows.task.name,
         inputs=rows.inputs,
         target=rows.columns[0] if len(rows.columns) == 1 else rows.columns,
@@ -173,6 +175,7 @@ def facts_of(recipe: Recipe, rows: Rows, pretrained: Pretrained, encoded: TextRo
         precision=machine.precision,
         split=rows.split.how,
         select=rows.task.select,
+        metrics=(*rows.task.metrics, *binary),
     )
 
 
@@ -235,6 +238,12 @@ def _with_places(recipe: Recipe, objects: Objects) -> Recipe:
     return recipe.model_copy(update={"data": data.model_copy(update=places), "model": model})
 
 
+def _name(rows: Rows) -> str:
+    source = Path(rows.table.origin[0][0]).stem if rows.table.origin else ""
+    name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in source).strip("-")
+    return name or "run"
+
+
 def _told(rows: Rows, encoded: TextRows) -> list[str]:
     split, target = rows.split, rows.target
     sizes = f"{len(split.train)} train, {len(split.valid)} valid, {len(split.test)} test rows"
@@ -245,16 +254,20 @@ def _told(rows: Rows, encoded: TextRows) -> list[str]:
         positive = "" if target.positive is None else f'; positive label: "{target.labels[target.positive]}"'
         lines.append(f"labels in order, with training rows: {shown}{positive}")
     if encoded.num_cut:
-        lines.append(f"{encoded.num_cut} rows are longer than {encoded.max_length} tokens and are cut (longest: {encoded.longest})")
+        lines.append(
+            f"{encoded.num_cut} rows are longer than {encoded.max_length} tokens and are cut (longest: {encoded.longest})"
+        )
     return lines
 
 
 def _check_head(head: Choice, pretrained: Pretrained) -> None:
     problems = []
     if head.name == "own" and not pretrained.own_head:
-        problems.append(Problem("its family has no classification head of its own", pretrained.origin.name, "head = pooled"))
+        problems.append(
+            Problem("its family has no classification head of its own", pretrained.origin.name, "head = pooled")
+        )
     if head.name == "pooled" and not pretrained.poolings:
         what = "its hidden states cannot be pooled into one vector a row"
-        problems.append(Problem(what, pretrained.origin.name, 'use --set model.head=own'))
+        problems.append(Problem(what, pretrained.origin.name, "use --set model.head=own"))
     if problems:
         raise ModelError(problems)

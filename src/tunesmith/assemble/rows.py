@@ -124,7 +124,9 @@ def _tables(recipe: Recipe, objects: Objects) -> dict[str, Table]:
     return tables
 
 
-def _without_missing(table: Table, inputs: tuple[str, ...], target: tuple[str, ...], how: str) -> tuple[Table, list[str]]:
+def _without_missing(
+    table: Table, inputs: tuple[str, ...], target: tuple[str, ...], how: str
+) -> tuple[Table, list[str]]:
     used = [name for name in (*inputs, *target) if name in table.column_names]
     missing = profile.missing_rows(table, used)
     if not len(missing):
@@ -133,7 +135,9 @@ def _without_missing(table: Table, inputs: tuple[str, ...], target: tuple[str, .
         shown = ", ".join(f"row {table.where(int(row)).rpartition('row ')[2]}" for row in missing[:5])
         more = " ..." if len(missing) > 5 else ""
         what = f"{len(missing)} rows lack a value in {' or '.join(used)}: {shown}{more}"
-        raise DataError(what, where=table.source, remedy="fill them in, or leave them out: --set data.clean.missing=drop")
+        raise DataError(
+            what, where=table.source, remedy="fill them in, or leave them out: --set data.clean.missing=drop"
+        )
     kept = np.setdiff1d(np.arange(table.num_rows), missing)
     return table.take(kept), [f"{table.source}: left out {len(missing)} rows without a value in {' or '.join(used)}"]
 

@@ -90,22 +90,28 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
         path = "." if front else str(run.model)
         example = '[{"text": "a first text", "text_pair": "a second text"}]' if pair and own else '["a text"]'
         example = '[("a first text", "a second text")]' if pair and not own else example
-        note = "one value a row" if task.name == "regression" else f"probabilities of {', '.join(target.labels[:3])} ..."
+        note = (
+            "one value a row" if task.name == "regression" else f"probabilities of {', '.join(target.labels[:3])} ..."
+        )
         template = _OWN if own else _POOLED
-        text = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(_CARD).render(
-            front=front,
-            library="transformers" if own else "sentence-transformers",
-            recipe=recipe,
-            strategy=recipe.strategy.name,
-            target=target,
-            inputs=inputs,
-            outputs=1 if task.name == "regression" else target.num_outputs,
-            positive=None if target.positive is None else target.labels[target.positive],
-            tables={split: _table(scores, metrics) for split, scores in run.scores.items()},
-            rows={split: f" ({text})" for split, text in num_rows.items()},
-            metrics=metrics,
-            lines=template.format(path=path, example=example, note=note, link=_LINKS.get(task.name, "outputs")),
-            path=run.path,
+        text = (
+            Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+            .from_string(_CARD)
+            .render(
+                front=front,
+                library="transformers" if own else "sentence-transformers",
+                recipe=recipe,
+                strategy=recipe.strategy.name,
+                target=target,
+                inputs=inputs,
+                outputs=1 if task.name == "regression" else target.num_outputs,
+                positive=None if target.positive is None else target.labels[target.positive],
+                tables={split: _table(scores, metrics) for split, scores in run.scores.items()},
+                rows={split: f" ({text})" for split, text in num_rows.items()},
+                metrics=metrics,
+                lines=template.format(path=path, example=example, note=note, link=_LINKS.get(task.name, "outputs")),
+                path=run.path,
+            )
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
 

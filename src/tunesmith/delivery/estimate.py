@@ -151,7 +151,9 @@ def _what_trains(net: Tunable, phase: Phase) -> list[str]:
         moving = sum(p.numel() for name, p in mine.items() if rules[name].lr is not None)
         rates = sorted({f"{rules[name].lr:g}" for name in mine if rules[name].lr is not None})
         share = f"trains at {', '.join(rates)} x lr" if moving else "frozen"
-        lines.append(f"{phase.name:>8}  {stage.name:<9} {moving:>12,} of {sum(p.numel() for p in mine.values()):>12,}  {share}")
+        lines.append(
+            f"{phase.name:>8}  {stage.name:<9} {moving:>12,} of {sum(p.numel() for p in mine.values()):>12,}  {share}"
+        )
     return lines
 
 

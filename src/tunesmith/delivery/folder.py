@@ -33,8 +33,7 @@ PACKAGES = ("tunesmith", "torch", "transformers", "numpy", "pyarrow", "scikit-le
 
 def begin(job: Job, out: Path | str | None) -> Run:
     """Make the folder and write what is known before anything is measured; nothing is left if the disk is too small."""
-    name = job.recipe.name if job.recipe.name != "run" else _name_of(job)
-    run = Run(Path(job.machine.agree(str(new_run(out, name).path) if job.machine.first else None)))
+    run = Run(Path(job.machine.agree(str(new_run(out, job.recipe.name).path) if job.machine.first else None)))
     require_space(run.path, needed_bytes(job), "this run")
     if job.machine.first:
         try:
@@ -71,7 +70,8 @@ def fingerprint(job: Job) -> dict[str, Any]:
     return {
         "source": [{"name": name, "rows": count} for name, count in rows.table.origin],
         "rows": rows.table.fingerprint([*rows.inputs, *rows.columns]),
-        "split": {part: len(getattr(rows.split, part)) for part in ("train", "valid", "test")} | {"how": rows.split.how},
+        "split": {part: len(getattr(rows.split, part)) for part in ("train", "valid", "test")}
+        | {"how": rows.split.how},
         "inputs": list(rows.inputs),
         "target": list(rows.columns),
         "model": job.pretrained.origin.digest,
@@ -134,6 +134,7 @@ def save_model(job: Job, run: Run, net: Tunable) -> None:
             export.write(net, job.pretrained, target, job.encoded.max_length, temporary)
         with whole_folder(run.path / ".weights") as temporary:
             save_tensors(net, str(temporary / run.weights.name))
+        (run.path / ".weights" / run.weights.name).chmod(0o644)
         (run.path / ".weights" / run.weights.name).replace(run.weights)
         (run.path / ".weights").rmdir()
     job.machine.gather(None)
@@ -189,17 +190,13 @@ def _write_split(job: Job, run: Run) -> None:
     pq.write_table(pa.table(columns), run.path / "split.parquet")
 
 
-def _name_of(job: Job) -> str:
-    source = Path(job.rows.table.origin[0][0]).stem if job.rows.table.origin else "run"
-    name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in source).strip("-")
-    return name or "run"
-
-
 def _commit() -> str | None:
     """The commit of this code when it runs from a checkout."""
     here = Path(__file__).resolve().parent
     try:
-        result = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        result = subprocess.run(
+            ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()

@@ -46,7 +46,9 @@ def write(rows: pa.Table, out: str) -> None:
         elif path.suffix == ".jsonl":
             with open(temporary, "w", encoding="utf-8") as file:
                 for batch in rows.to_batches():
-                    file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in batch.to_pylist())
+                    file.writelines(
+                        json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in batch.to_pylist()
+                    )
         else:
             options = pacsv.WriteOptions(delimiter="\t" if path.suffix == ".tsv" else ",", quoting_style="needed")
             pacsv.write_csv(_flat(rows), temporary, options)

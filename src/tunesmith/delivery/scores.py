@@ -17,8 +17,9 @@ from tunesmith.data.split import make_folds
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
 from tunesmith.evaluation.predict import Predictions, outputs_of
+from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
-from tunesmith.tasks.task import Target, Task
+from tunesmith.tasks.task import Task
 
 FOLDS_FILE = "predictions/folds.npy"
 
@@ -35,13 +36,10 @@ def value_of_outputs(job: Job, codes: np.ndarray, outputs: np.ndarray) -> float:
     return intervals.value(predictions, job.select.removeprefix("memory:"), job.objects.metrics)
 
 
-def metric_names(task: Task, target: Target, asked: tuple[str, ...] | str, select: str) -> list[str]:
-    """What is reported: the task's metrics, those of the positive label of a binary task, and what decides."""
-    if asked != "auto":
-        names = [*asked]
-    else:
-        names = [*task.metrics, *(("precision", "recall", "f1") if target.positive is not None else ())]
-    names = names if select in names else [select, *names]
+def metric_names(recipe: Recipe) -> list[str]:
+    """What is reported by name: the recipe's metrics, and what decides."""
+    asked = () if recipe.evaluate.metrics == "auto" else recipe.evaluate.metrics
+    names = asked if recipe.evaluate.select in asked else (recipe.evaluate.select, *asked)
     return [name for name in names if not name.startswith("memory:")]
 
 
@@ -49,7 +47,7 @@ def score_run(job: Job, run: Run) -> None:
     """Predict valid and test with the reloaded model, learn the baselines, and write predictions and scores.json."""
     started = time.perf_counter()
     loaded = load_run(run, replace(job.machine, precision="fp32"))
-    names = metric_names(job.rows.task, job.rows.target, job.recipe.evaluate.metrics, job.select)
+    names = metric_names(job.recipe)
     scores: dict[str, Any] = {}
     parts = {"valid": job.rows.split.valid, "test": job.rows.split.test}
     if job.rows.cross_validated:
@@ -58,8 +56,12 @@ def score_run(job: Job, run: Run) -> None:
         if not len(rows):
             continue
         by_folds = part == "valid" and job.rows.cross_validated
-        outputs = np.load(run.path / FOLDS_FILE) if by_folds else outputs_of(loaded.net, job.encoded, rows, loaded.machine)
-        predictions = Predictions(job.rows.table.ids()[rows], job.rows.codes[rows], outputs, job.rows.task, job.rows.target)
+        outputs = (
+            np.load(run.path / FOLDS_FILE) if by_folds else outputs_of(loaded.net, job.encoded, rows, loaded.machine)
+        )
+        predictions = Predictions(
+            job.rows.table.ids()[rows], job.rows.codes[rows], outputs, job.rows.task, job.rows.target
+        )
         if not job.machine.first:
             continue
         predictions.save(run.path / "predictions" / f"{part}.parquet")
@@ -103,8 +105,14 @@ def _baselines(job: Job, run: Run, part: str, rows: np.ndarray, names: list[str]
 def _learn(job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray, asked: np.ndarray) -> np.ndarray:
     if len(train) > MOST_ROWS:
         train = train[np.linspace(0, len(train) - 1, MOST_ROWS).astype(int)]
-    texts = [" ".join(text) if isinstance(text, tuple) else text for text in read_texts(job.rows.table, job.rows.inputs, train)]
-    wanted = [" ".join(text) if isinstance(text, tuple) else text for text in read_texts(job.rows.table, job.rows.inputs, asked)]
+    texts = [
+        " ".join(text) if isinstance(text, tuple) else text
+        for text in read_texts(job.rows.table, job.rows.inputs, train)
+    ]
+    wanted = [
+        " ".join(text) if isinstance(text, tuple) else text
+        for text in read_texts(job.rows.table, job.rows.inputs, asked)
+    ]
     return learn(Learnable(texts, job.rows.codes[train], wanted, job.rows.target))
 
 

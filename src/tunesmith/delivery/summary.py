@@ -14,7 +14,9 @@ def summary(run: Run) -> str:
     """The judging split's deciding metric with its interval and the baselines beside it, and the next commands."""
     scores, metric = run.scores, run.recipe.evaluate.select.removeprefix("memory:")
     split = "test" if "test" in scores else "valid"
-    lines = ["", f"{split} {metric}, with 95 % interval:"] if scores else ["", "no row was set aside: nothing was scored"]
+    lines = (
+        ["", f"{split} {metric}, with 95 % interval:"] if scores else ["", "no row was set aside: nothing was scored"]
+    )
     if scores:
         lines.append(f"  {'this model':<16} {shown(scores[split].get(metric))}")
         lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in scores[split]["baselines"].items()]

@@ -32,7 +32,9 @@ def rising(name: str) -> bool:
     return name not in FALLING
 
 
-def score(predictions: Predictions, names: Sequence[str], own: Sequence[Own] = (), *, classes: bool = True) -> dict[str, Any]:
+def score(
+    predictions: Predictions, names: Sequence[str], own: Sequence[Own] = (), *, classes: bool = True
+) -> dict[str, Any]:
     """metric -> {value, low, high} over the rows whose target is known, and `classes` -> label -> metric alike."""
     codes, chances = _known(predictions)
     result: dict[str, Any] = {}
@@ -77,7 +79,9 @@ def _resamples(num_rows: int, count: int, width: int) -> Iterator[Tensor]:
         yield torch.randint(num_rows, (min(step, count - start), num_rows), generator=random)
 
 
-def _interval(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target, count: int) -> dict[str, float]:
+def _interval(
+    function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target, count: int
+) -> dict[str, float]:
     point = function(codes[None], chances[None], target)[0]
     drawn = [function(codes[rows], chances[rows], target) for rows in _resamples(len(codes), count, chances.shape[-1])]
     return _range(float(point), torch.cat(drawn).double().numpy())

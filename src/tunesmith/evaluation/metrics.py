@@ -24,7 +24,9 @@ def accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Share of rows that are right; with several labels a row, of rows whose labels are all right."""
     if codes.dim() == 3:
         predicted = (chances >= 0.5).int()
-        return torch.stack([tmc.multilabel_exact_match(p, c.int(), c.shape[-1]) for p, c in zip(predicted, codes, strict=True)])
+        return torch.stack(
+            [tmc.multilabel_exact_match(p, c.int(), c.shape[-1]) for p, c in zip(predicted, codes, strict=True)]
+        )
     return stat(tmc.multiclass_accuracy, codes, chances, "micro")
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from tunesmith.tasks.task import Target, Task
 
-ROWS, TOKENS = 256, 8192
-"""A forward pass takes at most so many rows and so many padded tokens."""
+ROWS = 256
+"""A forward pass takes at most so many rows."""
 
 
 class Ranks(Protocol):
@@ -27,6 +27,8 @@ class Ranks(Protocol):
     def rank(self) -> int: ...
     @property
     def world(self) -> int: ...
+    @property
+    def tokens(self) -> int: ...
     def put(self, tensors: Any) -> dict[str, Tensor]: ...
     def autocast(self) -> contextlib.AbstractContextManager[Any]: ...
     def gather(self, value: Any) -> list[Any]: ...
@@ -91,7 +93,7 @@ def outputs_of(
     Every row is computed once; the result is the same object on every rank. fp32 unless the machine says otherwise."""
     was_training = {module: module.training for module in net.modules()}
     net.eval()
-    chunks = _chunks(rows, encoded.lengths)
+    chunks = _chunks(rows, encoded.lengths, machine.tokens)
     mine: dict[int, np.ndarray] = {}
     try:
         for number in range(machine.rank, len(chunks), machine.world):
@@ -111,7 +113,7 @@ def outputs_of(
     return result
 
 
-def _chunks(rows: np.ndarray, lengths: np.ndarray | None) -> list[np.ndarray]:
+def _chunks(rows: np.ndarray, lengths: np.ndarray | None, tokens: int) -> list[np.ndarray]:
     """Positions within `rows`, longest first, so that the largest memory is needed at once."""
     if lengths is None:
         return [np.arange(start, min(start + 32, len(rows))) for start in range(0, len(rows), 32)]
@@ -119,7 +121,7 @@ def _chunks(rows: np.ndarray, lengths: np.ndarray | None) -> list[np.ndarray]:
     chunks, start = [], 0
     while start < len(order):
         widest = max(1, int(lengths[rows[order[start]]]))
-        end = start + max(1, min(ROWS, TOKENS // widest))
+        end = start + max(1, min(ROWS, tokens // widest))
         chunks.append(order[start:end])
         start = end
     return chunks

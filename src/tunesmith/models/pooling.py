@@ -13,7 +13,9 @@ Pooling = Literal["mean", "cls", "max", "last"]
 class Pooled(nn.Module):
     """Pool the token states into one vector a row, then linear layers; Tanh between them."""
 
-    def __init__(self, width: int, num_outputs: int, pooling: Pooling, layers: int, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, num_outputs: int, pooling: Pooling, layers: int, hidden: int, dropout: float
+    ) -> None:
         super().__init__()
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
@@ -45,7 +47,9 @@ def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
 
 def output_layer(module: nn.Module, num_outputs: int) -> nn.Linear:
     """The last linear layer with `num_outputs` outputs, wherever a head keeps it."""
-    found: Any = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == num_outputs]
+    found: Any = [
+        layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == num_outputs
+    ]
     if not found:
         raise ValueError(f"no linear layer with {num_outputs} outputs")
     return found[-1]  # type: ignore[no-any-return]

@@ -92,8 +92,10 @@ def _with_head(net: Tunable, pretrained: Pretrained) -> tuple[Stage, ...]:
     ]
     held = {name for stage in moved for name in stage.parameters}
     parameters = tuple(name for name, _ in net.named_parameters() if name not in held)
-    modules = ("heads",) if not net.own else tuple(
-        f"body.{name}" for name, module in net.body.named_children() if module is not pretrained.body
+    modules = (
+        ("heads",)
+        if not net.own
+        else tuple(f"body.{name}" for name, module in net.body.named_children() if module is not pretrained.body)
     )
     return (*moved, Stage("head", modules, parameters))
 

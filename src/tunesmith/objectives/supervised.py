@@ -52,7 +52,9 @@ def _weights(target: Target, given: Literal["balanced"] | dict[str, float] | Non
         return torch.tensor([total / (target.num_outputs * max(1, count)) for count in target.counts])
     for label in given:
         if label not in target.labels:
-            raise RecipeError(f'no class is called "{label}"', where="class_weights", remedy=nearest(label, target.labels))
+            raise RecipeError(
+                f'no class is called "{label}"', where="class_weights", remedy=nearest(label, target.labels)
+            )
     return torch.tensor([float(given.get(label, 1.0)) for label in target.labels])
 
 

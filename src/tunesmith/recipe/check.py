@@ -84,7 +84,12 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
         problems.append(Problem(f'"train.micro" = {train.micro} is more than "train.batch" = {train.batch}', where))
     if train.schedule.name == "constant" and train.schedule.options.get("floor") is not None:
         problems.append(Problem('"train.schedule.floor" has no effect on a constant rate', where))
-    if recipe.data.split != "auto" and recipe.data.split.name in ("hash", "column") and recipe.data.valid and recipe.data.test:
+    if (
+        recipe.data.split != "auto"
+        and recipe.data.split.name in ("hash", "column")
+        and recipe.data.valid
+        and recipe.data.test
+    ):
         remedy = "leave data.split out: the files are the split"
         problems.append(Problem('"data.split" has no effect beside data.valid and data.test', where, remedy))
     if recipe.task != "auto" and recipe.task.name == "regression" and "class_weights" in recipe.objective.options:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class Facts:
     """What `resolve` may look at, and nothing else."""
 
+    name: str
+    """Of the data: the first file's, without its extension."""
     task: str
     inputs: tuple[str, ...]
     target: str | tuple[str, ...]
@@ -29,3 +31,5 @@ class Facts:
     """How the rows were split: `hash`, `column`, `given`, or `all` (every row trains)."""
     select: str
     """The metric that the task is judged by."""
+    metrics: tuple[str, ...]
+    """What is reported."""

@@ -79,7 +79,11 @@ def descriptions() -> dict[str, str]:
 
     def walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
         for name, field in model.model_fields.items():
-            if isinstance(field.annotation, type) and issubclass(field.annotation, Part) and field.annotation is not Choice:
+            if (
+                isinstance(field.annotation, type)
+                and issubclass(field.annotation, Part)
+                and field.annotation is not Choice
+            ):
                 yield from walk(field.annotation, f"{prefix}{name}.")
             elif field.description:
                 yield prefix + name, field.description

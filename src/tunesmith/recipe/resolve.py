@@ -19,6 +19,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     """The recipe with nothing left on "auto" but what must be measured, and for each filled field the reason."""
     batch = recipe.train.batch if recipe.train.batch != "auto" else _batch(facts)
     chosen: dict[str, tuple[Any, str]] = {
+        "name": (facts.name, "from the data's name"),
         "task": (facts.task, "from the target column"),
         "data.inputs": (facts.inputs, "text columns found"),
         "data.target": (facts.target, "target column found"),
@@ -33,6 +34,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "train.patience": _patience(facts),
         "train.every.evaluate": ("1 epoch", "once per pass over the rows"),
         "train.every.save": ("1 epoch", "once per pass over the rows"),
+        "evaluate.metrics": (facts.metrics, "what the task reports"),
         "evaluate.select": (facts.select, "what the task is judged by"),
     }
     tree = recipe.model_dump()

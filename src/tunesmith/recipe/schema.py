@@ -164,7 +164,8 @@ class Deliver(Part):
 class Recipe(Part):
     """One run, as asked for. Everything left out is "auto" or the default that stands here."""
 
-    name: str = "run"
+    name: str = "auto"
+    """What the run is called: part of the folder's name and the title of its card."""
     task: Auto | Choice = Field("auto", union_mode="left_to_right")
     objective: Choice = Choice(name="supervised")
     strategy: Choice = Choice(name="full")

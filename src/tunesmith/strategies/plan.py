@@ -42,7 +42,9 @@ def assign(rules: Iterable[Rule], addresses: Iterable[str]) -> Mapping[str, Rule
     for address in addresses:
         rule = next((rule for rule in rules if fnmatchcase(address, rule.match)), None)
         if rule is None:
-            raise RecipeError(f'no rule covers the parameter "{address}"', where="strategy", remedy='end with Rule("*", ...)')
+            raise RecipeError(
+                f'no rule covers the parameter "{address}"', where="strategy", remedy='end with Rule("*", ...)'
+            )
         found[address] = rule
         used.add(rule)
     for rule in rules:

@@ -28,7 +28,9 @@ def learn(columns: tuple[str, ...], values: Sequence[Any], *, positive: str | No
     index = None
     if positive is not None:
         if as_label(positive) not in labels:
-            raise DataError(f'the positive label "{positive}" does not occur', remedy=nearest(as_label(positive), labels))
+            raise DataError(
+                f'the positive label "{positive}" does not occur', remedy=nearest(as_label(positive), labels)
+            )
         if len(labels) > 2:
             raise DataError(f"a positive label has no effect with {len(labels)} classes", remedy="leave it out")
         index = labels.index(as_label(positive))

@@ -40,7 +40,12 @@ class Pace:
 
 
 def train_phase(
-    state: State, name: str, feed: Callable[[int], tuple[list[Batch], int]], objective: Objective, pace: Pace, machine: Machine
+    state: State,
+    name: str,
+    feed: Callable[[int], tuple[list[Batch], int]],
+    objective: Objective,
+    pace: Pace,
+    machine: Machine,
 ) -> Iterator[Event]:
     """Train until `pace.last_step`. `feed(step)` gives this rank's parts of the step's batch and the rows of all ranks.
 

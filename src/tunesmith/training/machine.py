@@ -33,6 +33,11 @@ class Machine:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
+    @property
+    def tokens(self) -> int:
+        """Padded tokens of one forward pass without gradients: what keeps a GPU busy, or a CPU in its caches."""
+        return 2048 if self.device.type == "cpu" else 65_536
+
     def place(self, module: nn.Module) -> nn.Module:
         return module.to(self.device)
 
@@ -106,7 +111,9 @@ def find_device(asked: str) -> str:
     try:
         kind = torch.device(asked).type
     except RuntimeError:
-        raise MachineError(f'there is no device "{asked}"', where="--device", remedy="cpu, cuda, cuda:1 or mps") from None
+        raise MachineError(
+            f'there is no device "{asked}"', where="--device", remedy="cpu, cuda, cuda:1 or mps"
+        ) from None
     if (kind == "cuda" and not cuda) or (kind == "mps" and not mps) or kind not in ("cpu", "cuda", "mps"):
         raise MachineError(f'this machine has no device "{asked}"', where="--device", remedy="leave --device out")
     return asked

@@ -24,8 +24,6 @@ from tunesmith.training.machine import Machine
 MOST_ROWS = 3000
 """Rows that a pass for the choice of the head reads at most: the ranking of the candidates needs no more."""
 
-TOKENS = 8192
-
 
 @torch.no_grad()
 def frozen_features(
@@ -47,13 +45,13 @@ def frozen_features(
     handles.append(pretrained.body.register_forward_hook(lambda _m, _a, output: kept.__setitem__("body", output)))
     order = rows if encoded.lengths is None else rows[np.argsort(-encoded.lengths[rows], kind="stable")]
     try:
-        for batch in _batches(order, encoded.lengths):
+        for batch in _batches(order, encoded.lengths, machine.tokens):
             inputs = machine.put(encoded.batch(batch))
             with machine.autocast():
                 output = module(**inputs)
-            states = output.last_hidden_state if not pretrained.own_head else kept["body"].last_hidden_state
+            states = (kept["body"] if pretrained.own_head else output) if pretrained.poolings else None
             for name in pretrained.poolings:
-                found[name].append(pool(states.float(), inputs["attention_mask"], name).cpu())  # type: ignore[arg-type]
+                found[name].append(pool(states.last_hidden_state.float(), inputs["attention_mask"], name).cpu())  # type: ignore[arg-type]
             if pretrained.own_head:
                 own = kept["own"].float()
                 # Decoders score every token and read the last one that counts.
@@ -68,7 +66,11 @@ def frozen_features(
 
 
 def score_features(
-    features: np.ndarray, codes: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]], task: Task, target: Target,
+    features: np.ndarray,
+    codes: np.ndarray,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    task: Task,
+    target: Target,
     value: Callable[[np.ndarray, np.ndarray], float],
 ) -> float:
     """The mean score of a linear model on frozen features over (train, held-out) positions; `value(codes, outputs)`."""
@@ -141,7 +143,9 @@ def peak_memory(machine: Machine) -> Iterator[Callable[[], int]]:
         thread.join()
 
 
-def fitting_micro(net: torch.nn.Module, objective: Objective, longest: Callable[[int], Batch], most: int, machine: Machine) -> int:
+def fitting_micro(
+    net: torch.nn.Module, objective: Objective, longest: Callable[[int], Batch], most: int, machine: Machine
+) -> int:
     """The most rows, by halving from `most`, whose longest batch passes through: on a GPU tried, on a CPU reckoned
     from one row against half of the memory that is free."""
     if machine.device.type != "cuda":
@@ -162,10 +166,10 @@ def fitting_micro(net: torch.nn.Module, objective: Objective, longest: Callable[
     return micro
 
 
-def _batches(order: np.ndarray, lengths: np.ndarray | None) -> Iterator[np.ndarray]:
+def _batches(order: np.ndarray, lengths: np.ndarray | None, tokens: int) -> Iterator[np.ndarray]:
     start = 0
     while start < len(order):
-        size = 32 if lengths is None else max(1, TOKENS // max(1, int(lengths[order[start]])))
+        size = 32 if lengths is None else max(1, tokens // max(1, int(lengths[order[start]])))
         yield order[start : start + size]
         start += size
 

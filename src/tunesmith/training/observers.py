@@ -69,7 +69,7 @@ class Progress:
         speed = event.rows / max(event.seconds, 1e-9)
         self.rate_of_rows = speed if self.rate_of_rows == 0 else 0.9 * self.rate_of_rows + 0.1 * speed
         now = time.monotonic()
-        if self.quiet or now - self.shown < (0.12 if self.live else 5.0) and event.step < self.total:
+        if self.quiet or (now - self.shown < (0.12 if self.live else 5.0) and event.step < self.total):
             return
         self.shown = now
         self.loss = float(event.loss)

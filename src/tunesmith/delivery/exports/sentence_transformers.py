@@ -51,7 +51,10 @@ def write(net: Tunable, pretrained: Pretrained, target: Target, max_length: int,
     ]
     write_json(folder / "modules.json", entries)
     versions = {name: _version(name) for name in ("torch", "transformers", "sentence-transformers")}
-    write_json(folder / "config_sentence_transformers.json", {"__version__": {k.replace("-", "_"): v for k, v in versions.items()}})
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {"__version__": {k.replace("-", "_"): v for k, v in versions.items()}},
+    )
 
 
 def _write_dense(folder: Path, layer: nn.Linear, activation: str) -> None:

@@ -301,6 +301,10 @@ def _take_head(pretrained: Pretrained, run: Run, labels: Sequence[str]) -> None:
     if sorted(stored) != sorted(labels):
         return
     with safe_open(run.weights, framework="pt") as opened:
-        weights = {key.removeprefix("heads.label."): opened.get_tensor(key) for key in opened.keys() if key.startswith("heads.label.")}
+        weights = {
+            key.removeprefix("heads.label."): opened.get_tensor(key)
+            for key in opened.keys()
+            if key.startswith("heads.label.")
+        }
     pretrained.labels = tuple(stored)
     pretrained.head_choice = {"options": measured["head"]["options"], "weights": weights}
