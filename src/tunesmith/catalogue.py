@@ -24,8 +24,8 @@ def new(path: Path | str, data: str = "data.csv", model: str = "package:gt_all_m
     if path.exists():
         raise RecipeError("exists already", where=str(path), remedy="choose another name")
     if path.suffix != ".toml":
-        raise RecipeError("a recipe is a .toml file", where=str(path), remedy=f"{path.with_suffix('.toml')}")
+        raise RecipeError("a recipe is a .toml file", where=str(path), remedy=f"write {path.with_suffix('.toml')}")
     recipe = recipe_file.build({"name": path.stem, "data": data, "model": model})
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, recipe_file.dump(recipe, recipe_file.descriptions()))
+    write_text(path, recipe_file.template(recipe))
     return path

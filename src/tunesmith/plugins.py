@@ -1,4 +1,4 @@
-"""The one registry: the folder. A large thing is a file with one fixed public name; a small thing is a function."""
+"""The one registry, the folder: a large thing is a file with one fixed public name, a small thing is a function."""
 
 from __future__ import annotations
 
@@ -51,7 +51,11 @@ def get(kind: str, name: str) -> Any:
         return getattr(importlib.import_module(place.module), name)
     for entry in _installed(kind):
         if entry.name == name:
-            return entry.load()
+            try:
+                return entry.load()
+            except (ImportError, AttributeError) as error:
+                what = f'the {kind} "{name}" is installed but cannot be loaded: {error}'
+                raise RecipeError(what, where=entry.value, remedy="mend or remove the package it comes from") from None
     raise RecipeError(f'no {kind} is called "{name}"', remedy=nearest(name, names(kind)))
 
 

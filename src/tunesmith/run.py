@@ -1,4 +1,4 @@
-"""The run folder: its files, read and written. Every later verb takes one."""
+"""The run folder: its files, read and written; every later verb takes one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Randomness as a function: every seed is folded from the run's seed and what it is for, so nothing depends on history."""
+"""Randomness as a function: every seed is folded from the run's seed and what it is for, never from history."""
 
 from __future__ import annotations
 

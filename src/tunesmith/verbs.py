@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tunesmith.assemble.loaded import Loaded, load_run
-from tunesmith.assemble.rows import Objects, target_values
-from tunesmith.data.columns import guess
+from tunesmith.assemble.rows import Objects, target_values, unseen_labels
+from tunesmith.data.profile import missing_rows
 from tunesmith.data.sources import open_source
 from tunesmith.data.table import Table
 from tunesmith.delivery import estimate, rows_out, scores
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
-from tunesmith.files import write_json
+from tunesmith.files import no_space, write_json
 from tunesmith.pipeline import run_recipe
 from tunesmith.recipe import file as recipe_file
+from tunesmith.recipe.check import name_choices
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run, open_run
 from tunesmith.training import machine
 
 Tell = Callable[[str], None]
+Metric = str | Callable[..., float]
 
 
 def say(line: str) -> None:
@@ -37,7 +40,7 @@ def say(line: str) -> None:
 
 def fit(
     data: Any = None,
-    model: Any = None,
+    model: Run | Path | str | None = None,
     *,
     target: str | Sequence[str] | None = None,
     task: str | None = None,
@@ -45,7 +48,7 @@ def fit(
     valid: Any = None,
     test: Any = None,
     loss: Callable[..., Any] | None = None,
-    metrics: Sequence[str | Callable[..., float]] | None = None,
+    metrics: Sequence[Metric] | None = None,
     out: Path | str | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -57,43 +60,35 @@ def fit(
 ) -> Run:
     """Fine-tune `model` on `data` and return the Run.
 
-    `data` is a path, a recipe file, or an object in memory (DataFrame, dict of columns, (texts, labels), torch
-    Dataset ...); `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets) -> (rows,)` and
-    `metrics` (`metric(truth, predictions) -> float`) may be functions of your own."""
+    `data`, `valid` and `test` are paths or objects in memory (DataFrame, dict of columns, (texts, labels), torch
+    Dataset ...), `data` also a recipe file; `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets)
+    -> (rows,)` and `metrics` (`metric(truth, predictions) -> float`, more is better) may be functions of your own.
+    `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
+    objects = _objects(data, valid, test, loss, metrics)
+    fields = {
+        "model": model,
+        "target": target,
+        "task": task,
+        "strategy": strategy,
+        "seed": seed,
+        "device": device,
+        "push": push,
+    }
     if resume is not None:
         run = resume if isinstance(resume, Run) else open_run(resume, finished=False)
+        recipe = _resumed(run, objects, {"DATA": _path(data), "--out": out, "--set": settings or None} | fields)
         if run.finished:
             tell(f"{run.path} is complete: nothing to resume")
             return run
-        recipe, objects = run.recipe, _objects(data, valid, test, loss, metrics)
-        if recipe.data.source.startswith("memory:") and objects.data is None:
-            what = "this run's data was an object in memory"
-            raise RecipeError(what, where=str(run.path), remedy="tunesmith.fit(data, resume=RUN) with the same object")
         return run_recipe(recipe, objects, resume=run, tell=tell, quiet=quiet)
-    recipe, objects = _recipe(
-        data,
-        model,
-        valid,
-        test,
-        loss,
-        metrics,
-        settings,
-        {
-            "data.target": list(target) if isinstance(target, list | tuple) else target,
-            "task": task,
-            "strategy": strategy,
-            "seed": seed,
-            "train.device": device,
-            "deliver.push": push,
-        },
-    )
-    return run_recipe(recipe, objects, out=out, tell=tell, quiet=quiet)
+    fields |= {"data": data, "valid": valid, "test": test, "loss": loss, "metrics": metrics}
+    return run_recipe(_recipe(objects, fields, settings), objects, out=out, tell=tell, quiet=quiet)
 
 
 def check(
     data: Any = None,
-    model: Any = None,
+    model: Run | Path | str | None = None,
     *,
     target: str | Sequence[str] | None = None,
     task: str | None = None,
@@ -107,23 +102,19 @@ def check(
 ) -> estimate.Estimate:
     """Hold recipe, data and model against each other without training: the resolved recipe, what would train, and
     what the run would cost in time, memory and disk."""
-    recipe, objects = _recipe(
-        data,
-        model,
-        valid,
-        test,
-        None,
-        None,
-        settings,
-        {
-            "data.target": list(target) if isinstance(target, list | tuple) else target,
-            "task": task,
-            "strategy": strategy,
-            "seed": seed,
-            "train.device": device,
-        },
-    )
-    return estimate.estimate(recipe, objects, tell)
+    objects = _objects(data, valid, test, None, None)
+    fields = {
+        "data": data,
+        "model": model,
+        "target": target,
+        "task": task,
+        "strategy": strategy,
+        "valid": valid,
+        "test": test,
+        "seed": seed,
+        "device": device,
+    }
+    return estimate.estimate(_recipe(objects, fields, settings), objects, tell)
 
 
 def load(run: Run | Path | str, *, device: str = "auto") -> Model:
@@ -145,11 +136,11 @@ class Model:
 
     def predict(self, rows: Any) -> list[Any]:
         """The label (or labels, or value) of each row: texts, pairs of texts, or any source that `fit` takes."""
-        return self.predictions(rows).decoded
+        return self.predictions(rows).decoded if _some(rows) else []
 
     def probabilities(self, rows: Any) -> np.ndarray:
         """(rows, labels); the values themselves for a regression."""
-        return self.predictions(rows).probabilities
+        return self.predictions(rows).probabilities if _some(rows) else np.empty((0, len(self.labels)))
 
     def predictions(self, rows: Any) -> Predictions:
         """Ids, outputs and decoded values of each row."""
@@ -158,123 +149,199 @@ class Model:
     def table(self, rows: Any) -> Table:
         """The rows as an identified Table with the columns that the model reads."""
         inputs = self.loaded.inputs
-        if isinstance(rows, list | tuple | np.ndarray) and len(rows) and isinstance(rows[0], str | tuple):
-            columns = list(zip(*rows, strict=True)) if isinstance(rows[0], tuple) else [rows]
+        if isinstance(rows, str) and rows != "-" and not Path(rows).suffix and not Path(rows).exists() and " " in rows:
+            raise DataError("one text alone is taken as the name of a file", where=rows, remedy="predict([text])")
+        if isinstance(rows, list | tuple | np.ndarray) and _some(rows) and isinstance(rows[0], str | list | tuple):
+            columns = [rows] if isinstance(rows[0], str) else list(zip(*rows, strict=True))
             if len(columns) != len(inputs):
-                raise DataError(f"the model reads {len(inputs)} texts a row and got {len(columns)}")
+                remedy = f"it reads {' and '.join(inputs)}"
+                raise DataError(f"the model reads {len(inputs)} texts a row and got {len(columns)}", remedy=remedy)
             rows = dict(zip(inputs, map(list, columns), strict=True))
         tables = open_source(rows)
         table = tables.get("", tables.get("test", next(iter(tables.values()))))
-        return _with_inputs(table, inputs)
+        missing = [name for name in inputs if name not in table.column_names]
+        if missing:
+            what = f'the model reads the column "{missing[0]}", which is not there'
+            raise DataError(what, where=table.source, remedy=f"columns: {', '.join(table.column_names)}")
+        return table.identified(inputs)
 
 
 def predict(
-    run: Run | Path | str, data: Any, out: Path | str | None = None, *, proba: bool = False, device: str = "auto"
-) -> Table:
+    run: Run | Path | str,
+    data: Any,
+    out: Path | str | None = None,
+    *,
+    proba: bool = False,
+    device: str = "auto",
+    tell: Tell = say,
+) -> pa.Table:
     """Predict every row of `data`: its columns, `prediction`, and `probability_<label>` with `proba`; written to `out`
     (.csv, .tsv, .jsonl, .parquet; `-` is standard output) when given."""
+    if out is not None:
+        rows_out.check_name(str(out))
     model = load(run, device=device)
     table = model.table(data)
+    for note in table.notes:
+        tell(note)
+    if empty := len(missing_rows(table, model.loaded.inputs)):
+        tell(f"{table.source}: {empty} rows lack {' or '.join(model.loaded.inputs)}; it is read as an empty text")
     result = rows_out.with_predictions(table, model.loaded.predict_table(table), proba=proba)
+    if replaced := sorted({*table.column_names} & {*result.column_names[-1:]} - {*model.loaded.inputs}):
+        tell(f"{table.source}: the column {replaced[0]} was there before and is written anew")
     if out is not None:
         rows_out.write(result, str(out))
     return result
 
 
 def evaluate(
-    run: Run | Path | str, data: Any, *, out: Path | str | None = None, device: str = "auto", tell: Tell = say
+    run: Run | Path | str,
+    data: Any,
+    *,
+    metrics: Sequence[Callable[..., float]] = (),
+    out: Path | str | None = None,
+    device: str = "auto",
+    tell: Tell = say,
 ) -> dict[str, Any]:
-    """Score a Run on labelled rows: metric -> {value, low, high}; written beside the Run's own scores."""
+    """Score a Run on labelled rows: metric -> {value, low, high}; written to `out`, a .json file, by default inside the
+    Run, with the predictions beside it. `metrics` are functions of your own, as for `fit`."""
+    if out is not None and Path(out).suffix != ".json":
+        raise RecipeError("scores are written as .json", where=str(out), remedy=str(Path(out).with_suffix(".json")))
     run = run if isinstance(run, Run) else open_run(run)
     model = load(run, device=device)
-    table, target = model.table(data), model.loaded.target
-    columns = tuple(name for name in target.columns if not name.startswith("separator="))
-    guess(
-        table,
-        inputs=model.loaded.inputs,
-        target=columns if len(columns) > 1 else columns[0],
-        task=model.loaded.task.name,
-    )
-    codes = model.loaded.task.encode(target_values(table, columns), target)
+    table, target, task = model.table(data), model.loaded.target, model.loaded.task
+    values = target_values(table, tuple(name for name in target.columns if not name.startswith("separator=")))
+    codes = task.encode(values, target)
     predictions = model.loaded.predict_table(table, codes)
     known = intervals.known_rows(codes)
     if not known.any():
-        raise DataError(
-            "no row has a label that the model knows", where=table.source, remedy=f"labels: {', '.join(target.labels)}"
-        )
+        kinds = "numbers" if task.name == "regression" else f"labels: {', '.join(target.labels)}"
+        raise DataError(f"no row has a {target.columns[0]} that the model knows", where=table.source, remedy=kinds)
+    if unseen := unseen_labels(task, target, values):
+        tell(f"labels that the model never saw, on which it can only be wrong: {', '.join(unseen[:5])}")
     if not known.all():
         tell(f"{(~known).sum()} of {len(known)} rows have no label that the model knows: they are left out")
     names = scores.metric_names(run.recipe)
-    result = {
-        "data": table.source,
-        "rows": int(known.sum()),
-        **intervals.score(predictions.take(np.flatnonzero(known)), names),
-    }
-    name = Path(table.source).stem if table.source else "data"
-    path = Path(out) if out is not None else run.path / "evaluations" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, result)
-    predictions.save(path.with_suffix(".parquet"))
+    asked = () if run.recipe.evaluate.metrics == "auto" else run.recipe.evaluate.metrics
+    given = {metric.__name__ for metric in metrics}
+    if absent := [name for name in asked if name.startswith("memory:") and name.removeprefix("memory:") not in given]:
+        names = names or [task.select]
+        tell(f"without {', '.join(absent)}, a function in memory: evaluate(RUN, DATA, metrics=[...]) takes it")
+    scored = intervals.score(predictions.take(np.flatnonzero(known)), names, metrics)
+    result = {"data": table.source, "rows": int(known.sum()), **scored}
+    name = Path(data).stem if _path(data) and str(data) != "-" else table.source
+    path = Path(out) if out is not None else run.path / "evaluations" / f"{name or 'data'}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, result)
+        predictions.save(path.with_suffix(".parquet"))
+    except OSError as error:
+        raise no_space(path, error) from None
     tell(f"wrote {path} and {path.with_suffix('.parquet')}")
     return result
 
 
-def _recipe(
-    data: Any,
-    model: Any,
-    valid: Any,
-    test: Any,
-    loss: Any,
-    metrics: Any,
-    settings: Sequence[str],
-    fields: dict[str, Any],
-) -> tuple[Recipe, Objects]:
-    """The recipe of a call: a recipe file or the arguments, then the overrides."""
-    objects = _objects(data, valid, test, loss, metrics)
+FIELDS = {
+    "data": "data.source",
+    "valid": "data.valid",
+    "test": "data.test",
+    "target": "data.target",
+    "model": "model.name",
+    "device": "train.device",
+    "push": "deliver.push",
+    "metrics": "evaluate.metrics",
+    "loss": "objective",
+}
+"""An argument of a verb -> the field of the recipe that it sets, where the two are called differently."""
+
+
+def _recipe(objects: Objects, fields: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
+    """The recipe of a call: a recipe file if `data` is one, then the arguments, then the overrides."""
     tree: dict[str, Any] = {}
-    where, lines = "recipe", {}
+    lines: recipe_file.Lines = {}
+    where, data = "recipe", fields["data"]
     if isinstance(data, str | Path) and Path(data).suffix in recipe_file.SUFFIXES:
-        where = str(data)
+        where, fields = str(data), {**fields, "data": None}
         tree, lines = recipe_file.read_tree(Path(data))
-    elif data is not None:
-        tree = {"data": {"source": str(data) if objects.data is None else _digest(data)}}
-    fields = fields | {
-        "model.name": None if model is None else str(model),
-        "data.valid": None if valid is None else str(valid) if objects.valid is None else _digest(valid),
-        "data.test": None if test is None else str(test) if objects.test is None else _digest(test),
-        "evaluate.metrics": None
-        if metrics is None
-        else [m if isinstance(m, str) else f"memory:{m.__name__}" for m in metrics],
-    }
-    for path, value in fields.items():
+    for name, value in fields.items():
         if value is not None:
-            recipe_file.put(tree, path, value)
-    return recipe_file.build(recipe_file.override(tree, settings), where=where, lines=lines), objects
+            recipe_file.put(tree, FIELDS.get(name, name), _plain(name, value))
+    tree = name_choices(recipe_file.override(tree, settings))
+    own = {metric.__name__ for metric in objects.metrics}
+    judging = tree.get("evaluate", {})
+    if isinstance(judging, dict) and judging.get("select") in own:
+        judging["select"] = f"memory:{judging['select']}"
+    return recipe_file.build(tree, where=where, lines=lines)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """An argument as the recipe writes it: objects in memory by a name."""
+    if name in ("data", "valid", "test"):
+        return str(value) if _path(value) else _digest(value)
+    if name == "model":
+        if not isinstance(value, str | Path | Run):
+            what = f"a model cannot be a {type(value).__name__}"
+            raise RecipeError(what, remedy="give a folder, a hub name, package:NAME, or an earlier Run")
+        return str(value.path if isinstance(value, Run) else value)
+    if name == "metrics":
+        return [metric if isinstance(metric, str) else f"memory:{metric.__name__}" for metric in value]
+    if name == "loss":
+        return f"memory:{value.__name__}"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _resumed(run: Run, objects: Objects, given: Mapping[str, Any]) -> Recipe:
+    """The recipe of a Run that goes on; an error for arguments that it would ignore, and for objects that it lacks."""
+    if ignored := [name for name, value in given.items() if value is not None]:
+        names = ", ".join(name if name[0] in "-D" else f"--{name}" for name in ignored)
+        what, remedy = f"{names} has no effect with --resume", "leave it out: the Run's own recipe goes on"
+        raise RecipeError(what, where=str(run.path), remedy=f"{remedy}; to train further: --model {run.path}")
+    recipe = run.recipe
+    if run.finished:
+        return recipe
+    lacking = [
+        name
+        for name, value, thing in (
+            ("data", recipe.data.source, objects.data),
+            ("valid", recipe.data.valid, objects.valid),
+            ("test", recipe.data.test, objects.test),
+            ("loss", recipe.objective.name, objects.loss),
+            ("metrics", "".join(recipe.evaluate.metrics), objects.metrics or None),
+        )
+        if value is not None and "memory:" in value and thing is None
+    ]
+    if lacking:
+        shown = ", ".join(name if name == "data" else f"{name}={name}" for name in lacking)
+        what = f"this run's {' and '.join(lacking)} came from memory, not from a file"
+        raise RecipeError(what, where=str(run.path), remedy=f"in Python: tunesmith.fit({shown}, resume=RUN)")
+    return recipe
 
 
 def _objects(data: Any, valid: Any, test: Any, loss: Any, metrics: Any) -> Objects:
     def in_memory(thing: Any) -> Any:
-        return None if thing is None or isinstance(thing, str | Path) else thing
+        return None if _path(thing) else thing
 
     own = tuple(metric for metric in metrics or () if not isinstance(metric, str))
     return Objects(in_memory(data), in_memory(valid), in_memory(test), loss, own)
 
 
+def _path(thing: Any) -> Any:
+    """`thing` if it names a place, else None."""
+    return thing if isinstance(thing, str | Path) else None
+
+
+def _some(rows: Any) -> bool:
+    """Whether there is a row; only what is plainly empty has none."""
+    return not (isinstance(rows, list | tuple | np.ndarray) and len(rows) == 0)
+
+
 def _digest(thing: Any) -> str:
-    """A name for an object in memory that tells it from another: its type and size; the rows are in data.json."""
-    text = f"{type(thing).__name__} {len(thing) if hasattr(thing, '__len__') else ''}"
-    return f"memory:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def _with_inputs(table: Table, inputs: tuple[str, ...]) -> Table:
-    missing = [name for name in inputs if name not in table.column_names]
-    if missing:
-        raise DataError(
-            f'the model reads the column "{missing[0]}", which is not there',
-            where=table.source,
-            remedy=f"columns: {', '.join(table.column_names)}",
-        )
-    return table.identified(inputs)
+    """A name for an object in memory: of its content, or of its type and length where its items are not read."""
+    digest = hashlib.sha256()
+    for part, table in open_source(thing).items():
+        opaque = table.arrow is None
+        content = f"{table.source} {table.num_rows}" if opaque else table.fingerprint(table.column_names)
+        digest.update(f"{part} {content}\n".encode())
+    return f"memory:{digest.hexdigest()[:12]}"
 
 
 def _nothing(_line: str) -> None:

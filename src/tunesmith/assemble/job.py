@@ -55,7 +55,7 @@ class Job:
     machine: Machine
     head: Choice | None = None
     micro: int | None = None
-    epochs: float | None = None
+    epochs: int | None = None
     """A length that cross-validation measured, in place of the recipe's."""
 
     @property
@@ -76,7 +76,10 @@ class Job:
         target = self.rows.target
         if self.pretrained.labels and (target.mean, target.std) != (0.0, 1.0):
             # A regression head that is kept answers in the target's unit; training works in standard deviations.
-            net.fold_scale(-target.mean / target.std, 1 / target.std)
+            # Every net shares the model's own head, a pooled one is made anew for each.
+            if not (net.own and self.pretrained.standardised):
+                net.fold_scale(-target.mean / target.std, 1 / target.std)
+            self.pretrained.standardised = True
         self.machine.place(net)
         return net
 
@@ -101,7 +104,8 @@ class Job:
         return Cadence(total, warmup, evaluate, save)
 
     def objective(self) -> Objective:
-        make = plugins.get("objective", self.recipe.objective.name)
+        name = self.recipe.objective.name
+        make = plugins.get("objective", "supervised" if name.startswith("memory:") else name)
         made: Objective = make(self.rows.task, self.rows.target, self.objects.loss, **self.recipe.objective.options)
         return made
 
@@ -159,7 +163,6 @@ def open_model(recipe: Recipe, rows: Rows) -> Pretrained:
 
 def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Machine) -> Facts:
     """What `resolve` may look at."""
-    binary = ("precision", "recall", "f1") if rows.target.positive is not None else ()
     return Facts(
         name=_name(rows),
         task=rows.task.name,
@@ -175,7 +178,7 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Mac
         precision=machine.precision,
         split=rows.split.how,
         select=rows.task.select,
-        metrics=(*rows.task.metrics, *binary),
+        metrics=rows.metrics,
     )
 
 
@@ -254,9 +257,8 @@ def _told(rows: Rows, encoded: TextRows) -> list[str]:
         positive = "" if target.positive is None else f'; positive label: "{target.labels[target.positive]}"'
         lines.append(f"labels in order, with training rows: {shown}{positive}")
     if encoded.num_cut:
-        lines.append(
-            f"{encoded.num_cut} rows are longer than {encoded.max_length} tokens and are cut (longest: {encoded.longest})"
-        )
+        most, longest = encoded.max_length, encoded.longest
+        lines.append(f"{encoded.num_cut} rows are longer than {most} tokens and are cut (longest: {longest})")
     return lines
 
 

@@ -17,11 +17,15 @@ from tunesmith.data import profile
 from tunesmith.data.sources import open_source
 from tunesmith.data.split import Split, join
 from tunesmith.data.table import Table
-from tunesmith.errors import DataError
+from tunesmith.errors import DataError, Problem, RecipeError, nearest
 from tunesmith.evaluation.intervals import known_rows
 from tunesmith.recipe.resolve import SMALL_CLASS
 from tunesmith.recipe.schema import Choice, Recipe
-from tunesmith.tasks.task import Target, Task
+from tunesmith.tasks.task import Target, Task, as_label
+
+
+OF_POSITIVE = ("precision", "recall", "f1")
+"""Metrics of the positive label of a binary task."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Rows:
     def cross_validated(self) -> bool:
         """Whether no row is set aside to choose by: all train, and choices are made by cross-validation."""
         return self.split.how == "all"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that fit the task; those of a positive label where there is one."""
+        return (*self.task.metrics, *(OF_POSITIVE if self.target.positive is not None else ()))
 
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
@@ -101,8 +110,25 @@ def open_rows(recipe: Recipe, objects: Objects) -> Rows:
         codes = task.encode(values, target)
     except DataError as error:
         raise DataError([replace(problem, where=problem.where or table.source) for problem in error.problems]) from None
-    told = tuple([*notes, *split.notes])
-    return _without_unseen(Rows(table, split, task, target, codes, guess.inputs, columns, told))
+    told = (*notes, *split.notes)
+    rows = Rows(table, split, task, target, codes, guess.inputs, columns, told)
+    _check_metrics(recipe, rows)
+    return _without_unseen(rows)
+
+
+def _check_metrics(recipe: Recipe, rows: Rows) -> None:
+    """Refuse, before anything is trained, metrics that belong to another task."""
+    asked = {"metrics": recipe.evaluate.metrics, "select": (recipe.evaluate.select,)}
+    others = {name for task in plugins.names("task") for name in plugins.get("task", task).metrics} | {*OF_POSITIVE}
+    what = "regression" if rows.task.name == "regression" else f"{rows.task.name} with {len(rows.target.labels)} labels"
+    problems = [
+        Problem(f'"evaluate.{key}": "{name}" does not fit a {what}', "recipe", nearest(name, rows.metrics))
+        for key, names in asked.items()
+        for name in (names if isinstance(names, tuple) else ())
+        if name in others - {*rows.metrics}
+    ]
+    if problems:
+        raise RecipeError(problems)
 
 
 def target_values(table: Table, columns: tuple[str, ...]) -> list[Any]:
@@ -184,19 +210,30 @@ def _all_train(split: Split) -> Split:
     return Split(train, none, none if made_here else split.test, "all", (note,))
 
 
+def unseen_labels(task: Task, target: Target, values: Sequence[Any]) -> list[str]:
+    """The labels among `values` that the training rows do not have."""
+    if task.name == "regression" or not len(values) or isinstance(values[0], tuple):
+        return []
+    separator = [name.removeprefix("separator=") for name in target.columns if name.startswith("separator=")]
+    items = [value if isinstance(value, list) else str(value).split(*separator) if separator else [value]
+             for value in values if value is not None]
+    return sorted({as_label(item) for row in items for item in row} - {*target.labels, ""})
+
+
 def _without_unseen(rows: Rows) -> Rows:
-    """Tell of labels that training never sees; their rows cannot be scored and are left out of valid and test."""
+    """Tell of labels that training never sees; rows with no other label are left out of valid and test."""
     known = known_rows(rows.codes)
+    values = target_values(rows.table, rows.columns)
     notes, kept = [], {}
     for part in ("valid", "test"):
         numbers = getattr(rows.split, part)
-        unseen = numbers[~known[numbers]]
         kept[part] = numbers[known[numbers]]
-        if len(unseen):
-            values = target_values(rows.table.take(unseen), rows.columns)
-            names = sorted({str(value) for value in values})
+        unseen = unseen_labels(rows.task, rows.target, [values[row] for row in numbers])
+        if unseen:
+            left_out = len(numbers) - len(kept[part])
+            what = f"{left_out} rows are left out of the scores" if left_out else "their other labels are scored"
             notes.append(
-                f"{len(unseen)} rows of {part} have a label that no training row has ({', '.join(names[:5])}): "
-                "they are left out of the scores, and the model can only be wrong on them"
+                f"{part} has labels that no training row has ({', '.join(unseen[:5])}): {what}, and the model can "
+                "only be wrong on them"
             )
     return replace(rows, split=replace(rows.split, **kept), notes=(*rows.notes, *notes)) if notes else rows

@@ -24,6 +24,6 @@ def epoch_batches(num_rows: int, lengths: np.ndarray | None, *, batch: int, seed
 
 
 def parts(rows: np.ndarray, *, micro: int, world: int) -> list[np.ndarray]:
-    """A batch cut into near-equal parts of at most `micro` rows, at least one for each of `world` ranks if rows last."""
+    """A batch in near-equal parts of at most `micro` rows, at least one for each of `world` ranks if rows last."""
     number = max(-(-len(rows) // micro), min(world, len(rows)))
     return [part for part in np.array_split(rows, number) if len(part)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from tunesmith.files import write_text
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
 from tunesmith.tasks.task import Target, Task
@@ -14,61 +18,87 @@ _CARD = """\
 {% if front -%}
 ---
 library_name: {{ library }}
-base_model: {{ recipe.model.name }}
+{% if on_hub %}base_model: {{ on_hub }}
+{% endif -%}
 pipeline_tag: text-classification
 tags: [tunesmith]
 ---
 {% endif -%}
 # {{ recipe.name }}
 
-{{ recipe.model.name }} fine-tuned with Tunesmith ({{ strategy }}) to predict `{{ target.columns | join("`, `") }}` \
-from `{{ inputs | join("`, `") }}`.
+{{ model }}, fine-tuned with Tunesmith on {{ rows.train }} (strategy `{{ recipe.strategy.name }}`) \
+to predict `{{ columns | join("`, `") }}` from `{{ inputs | join("`, `") }}`.
 
 ## What it is worth
-
-{% for split, scores in tables.items() -%}
-**{{ split }}**{{ rows[split] }}
+{% for split, scores in tables.items() %}
+**{{ split }}** ({{ rows[split] }})
 
 | | {{ metrics | join(" | ") }} |
 |---|{% for _ in metrics %}---|{% endfor %}
 {% for name, values in scores.items() -%}
 | {{ name }} | {{ values | join(" | ") }} |
-{% endfor %}
 {% endfor -%}
-Ranges are 95 % intervals (bootstrap over the rows). \
-{% if outputs == 1 %}The output is the value itself.{% else %}Labels, in order: \
-{% for label in target.labels %}{{ loop.index0 }} = `{{ label }}`{{ ", " if not loop.last }}{% endfor %}.{% endif %}
+{% else %}
+No row was set aside, so nothing was scored.
+{% endfor %}
+In brackets: 95 % intervals (bootstrap over the rows). {{ caution }}
+
+{% if labels -%}
+Labels, in order: {{ labels }}.
 {%- if positive %} Precision, recall and F1 without a suffix are about the positive label `{{ positive }}`.{% endif %}
+{%- else -%}
+The output is the value itself.
+{%- endif %}
 {%- if recipe.model.trust %} **The model brings Python code of its own, which was trusted.**{% endif %}
 
 ## Use it
+{% if not front %}
+```console
+$ tunesmith predict {{ shell }} new.csv -o predictions.csv --proba
+$ tunesmith evaluate {{ shell }} labelled.csv
+```
 
+In Python, the model stays in memory between calls:
+
+```python
+import tunesmith
+
+model = tunesmith.load({{ path | tojson }})
+print(model.predict({{ example }}))
+```
+
+Without Tunesmith, by {{ library }} alone:
+{% elif not published %}
+In the folder that holds this file:
+{% endif %}
 ```python
 {{ lines }}
 ```
 {% if not front %}
-```console
-$ tunesmith predict {{ path }} new.csv -o predictions.csv --proba
-$ tunesmith evaluate {{ path }} labelled.csv
-```
+## What lies here
 
-`model/` is a {{ library }} folder; `tunesmith.safetensors` is the whole net for Tunesmith. `recipe.toml` is what was
-run (every value, and why), `measured.json` what was measured before training, `scores.json` the scores,
-`predictions/` the rows behind them, `events.jsonl` the log.
+| | |
+|---|---|
+| `model/` | the model as a {{ library }} folder: what you publish or hand on |
+| `tunesmith.safetensors` | the whole net, for `tunesmith` and `tunesmith fit --model {{ shell }}` |
+| `recipe.toml`, `measured.json` | what was run: every value and why; what was measured before training |
+| `scores.json`, `predictions/` | all scores, also per class, and the rows behind them |
+| `data.json`, `split.parquet` | the fingerprint of the data, and which row was in which part |
+| `environment.json`, `events.jsonl` | versions and hardware; the log, step by step |
+| `checkpoints/` | the last state of training; not needed to use the model |
 {% endif -%}
 """
 
 _OWN = """\
 from transformers import pipeline
 
-classify = pipeline("text-classification", model="{path}")
+classify = pipeline("text-classification", model={path}, truncation=True)
 print(classify({example}, top_k=None))  # {note}"""
 
 _POOLED = """\
-import torch
-from sentence_transformers import SentenceTransformer
+{imports}from sentence_transformers import SentenceTransformer
 
-net = SentenceTransformer("{path}")
+net = SentenceTransformer({path})
 outputs = net.encode({example}, convert_to_tensor=True)
 print({link})  # {note}"""
 
@@ -78,42 +108,66 @@ _LINKS = {
     "regression": "outputs",
 }
 
-
 def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str]) -> None:
-    """Write RUN/README.md and RUN/model/README.md."""
+    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model."""
     own = run.measured["head"]["name"] == "own"
     inputs = () if recipe.data.inputs == "auto" else recipe.data.inputs
-    metrics = [name for name in (recipe.evaluate.select, *task.metrics) if name in next(iter(run.scores.values()), {})]
-    metrics = list(dict.fromkeys(metrics))[:4]
-    pair = len(inputs) > 1
+    scores = run.scores
+    made = (*(name.removeprefix("memory:") for name in (recipe.evaluate.select, *recipe.evaluate.metrics)),)
+    metrics = [name for name in dict.fromkeys(made) if name in next(iter(scores.values()), {})][:5]
+    labels = [] if task.name == "regression" else [f"{i} = `{label}`" for i, label in enumerate(target.labels)]
+    local = recipe.model.name.startswith("package:") or Path(recipe.model.name).exists()
+    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(_CARD)
     for folder, front in ((run.path, False), (run.model, True)):
-        path = "." if front else str(run.model)
-        example = '[{"text": "a first text", "text_pair": "a second text"}]' if pair and own else '["a text"]'
-        example = '[("a first text", "a second text")]' if pair and not own else example
-        note = (
-            "one value a row" if task.name == "regression" else f"probabilities of {', '.join(target.labels[:3])} ..."
+        place = recipe.deliver.push or "." if front else str(run.model.resolve())
+        text = template.render(
+            front=front,
+            published=recipe.deliver.push,
+            library="transformers" if own else "sentence-transformers",
+            on_hub=None if local else recipe.model.name,
+            model=Path(recipe.model.name).name if local else recipe.model.name,
+            recipe=recipe,
+            columns=[name for name in target.columns if not name.startswith("separator=")],
+            inputs=inputs,
+            labels=", ".join(labels),
+            positive=None if target.positive is None else target.labels[target.positive],
+            tables={split: _table(values, metrics) for split, values in scores.items()},
+            rows=num_rows,
+            metrics=metrics,
+            caution=_caution(scores),
+            example=_example(len(inputs), own=False),
+            lines=_lines(place, task, target, len(inputs), own=own),
+            path=str(run.path.resolve()),
+            shell=shlex.quote(str(run.path)),
         )
-        template = _OWN if own else _POOLED
-        text = (
-            Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-            .from_string(_CARD)
-            .render(
-                front=front,
-                library="transformers" if own else "sentence-transformers",
-                recipe=recipe,
-                strategy=recipe.strategy.name,
-                target=target,
-                inputs=inputs,
-                outputs=1 if task.name == "regression" else target.num_outputs,
-                positive=None if target.positive is None else target.labels[target.positive],
-                tables={split: _table(scores, metrics) for split, scores in run.scores.items()},
-                rows={split: f" ({text})" for split, text in num_rows.items()},
-                metrics=metrics,
-                lines=template.format(path=path, example=example, note=note, link=_LINKS.get(task.name, "outputs")),
-                path=run.path,
-            )
-        )
-        (folder / "README.md").write_text(text, encoding="utf-8")
+        write_text(folder / "README.md", text)
+
+
+def _lines(place: str, task: Task, target: Target, num_inputs: int, *, own: bool) -> str:
+    """The Python lines that use model/ without Tunesmith."""
+    more = " ..." if len(target.labels) > 3 else ""
+    note = "one value a row" if task.name == "regression" else f"probabilities of {', '.join(target.labels[:3])}{more}"
+    link = _LINKS.get(task.name, "outputs")
+    return (_OWN if own else _POOLED).format(
+        path=json.dumps(place),
+        example=_example(num_inputs, own=own),
+        note=note,
+        link=link,
+        imports="import torch\n" if link.startswith("torch.") else "",
+    )
+
+
+def _example(num_inputs: int, *, own: bool) -> str:
+    if num_inputs < 2:
+        return '["a text"]'
+    return '[{"text": "a first text", "text_pair": "a second text"}]' if own else '[("a first text", "a second text")]'
+
+
+def _caution(scores: dict[str, Any]) -> str:
+    """What a reader must know of the parts that were scored."""
+    if "test" in scores:
+        return "The test rows chose nothing; the valid rows chose the head and when to stop." if len(scores) > 1 else ""
+    return "The valid rows chose the model, so their scores are somewhat better than new rows will give."
 
 
 def shown(interval: dict[str, Any] | None) -> str:

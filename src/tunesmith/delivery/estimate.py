@@ -17,7 +17,9 @@ from tunesmith.assemble.job import Cadence, Feed, Job, Tell, prepare
 from tunesmith.assemble.rows import Objects
 from tunesmith.data.batch import Batch
 from tunesmith.delivery.folder import needed_bytes
-from tunesmith.evaluation.predict import outputs_of
+from tunesmith.delivery.scores import metric_names
+from tunesmith.evaluation import intervals
+from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.files import digest, size
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe import file as recipe_file
@@ -61,9 +63,9 @@ def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
     check_recipe(recipe)
     place = machine.start(recipe.train.device, recipe.train.precision)
     with contextlib.closing(place):
-        started = time.perf_counter()
         job = prepare(recipe, objects, place, tell)
-        prepared = time.perf_counter() - started
+        # From the start of the process: a fit imports, reads and loads just as this check did.
+        prepared = time.time() - psutil.Process().create_time()
         if job.head is None:
             name = "pooled" if job.pretrained.poolings else "own"
             options = {"pooling": job.pretrained.poolings[0]} if job.pretrained.poolings else {}
@@ -72,12 +74,13 @@ def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
         feed = job.feed(job.rows.split.train)
         cadence = job.cadence(feed.steps_per_epoch)
         plan = job.plan(net)
-        trains = tuple(line for phase in plan.phases for line in _what_trains(net, phase))
-        seconds, peak = _cost(job, net, feed, cadence, plan.phases[-1])
-        return Estimate(job.recipe, job.reasons, trains, cadence.total, prepared + seconds, peak, needed_bytes(job))
+        seconds, peak = _training_cost(job, net, feed, cadence, plan.phases[-1])
+        seconds += prepared + _judging_cost(job)
+        trains = tuple(line for phase in plan.phases for line in _what_trains(job, net, feed, phase))
+        return Estimate(job.recipe, job.reasons, trains, cadence.total, seconds, peak, needed_bytes(job))
 
 
-def _cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: Phase) -> tuple[float, int]:
+def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: Phase) -> tuple[float, int]:
     """Seconds of training, evaluating and saving, and the most bytes in use: steps on the longest real batch and on
     batches spread over all lengths, with the real optimizer at rate 0."""
     state, place = State(net), job.machine
@@ -112,6 +115,24 @@ def _cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: Phase) ->
     return seconds * (1 + folds), in_use + peak() + trained
 
 
+def _judging_cost(job: Job) -> float:
+    """Seconds of scoring the model and its baselines at the end: one of them is scored here, on outputs at random."""
+    split = job.rows.split
+    parts = [rows for rows in (split.valid if len(split.valid) else split.train, split.test) if len(rows)]
+    started = time.perf_counter()
+    rows = parts[-1]
+    shape = (len(rows), job.rows.target.num_outputs)
+    outputs = np.random.Generator(np.random.PCG64(0)).normal(size=shape)
+    made = Predictions(rows.astype(str), job.rows.codes[rows], outputs, job.rows.task, job.rows.target)
+    intervals.score(made, metric_names(job.recipe), classes=False)
+    first = time.perf_counter() - started
+    started = time.perf_counter()
+    intervals.score(made, metric_names(job.recipe), classes=False)
+    again = time.perf_counter() - started
+    scored = sum(len(part) for part in parts) / len(rows) * (1 + len(job.rows.task.baselines))
+    return first + again * max(0.0, scored - 1)
+
+
 def _spread(feed: Feed) -> list[int]:
     """Steps of the first epoch whose batches are spread evenly over all lengths."""
     steps = np.arange(feed.steps_per_epoch)
@@ -142,18 +163,19 @@ def _write_speed() -> float:
         return len(data) / (time.perf_counter() - started)
 
 
-def _what_trains(net: Tunable, phase: Phase) -> list[str]:
+def _what_trains(job: Job, net: Tunable, feed: Feed, phase: Phase) -> list[str]:
     """For each stage: how many parameters train, of how many, and at what multiple of the rate."""
+    phases.open_phase(net, phase)
+    phases.freeze_unreached(net, job.objective(), feed.make(feed.rows[:2]))
     rules, address = assign(phase.rules, net.address()), net.address()
     lines = []
     for stage in net.stages:
         mine = {name: p for name, p in address.items() if name.startswith(f"{stage.name}/")}
-        moving = sum(p.numel() for name, p in mine.items() if rules[name].lr is not None)
-        rates = sorted({f"{rules[name].lr:g}" for name in mine if rules[name].lr is not None})
-        share = f"trains at {', '.join(rates)} x lr" if moving else "frozen"
-        lines.append(
-            f"{phase.name:>8}  {stage.name:<9} {moving:>12,} of {sum(p.numel() for p in mine.values()):>12,}  {share}"
-        )
+        training = {name: p for name, p in mine.items() if p.requires_grad}
+        rates = sorted({f"{rules[name].lr:g}" for name in training})
+        share = f"trains at {', '.join(rates)} x lr" if training else "frozen, or not read by the head"
+        counts = [f"{sum(p.numel() for p in some.values()):>12,}" for some in (training, mine)]
+        lines.append(f"{phase.name:>8}  {stage.name:<9} {' of '.join(counts)}  {share}")
     return lines
 
 

@@ -20,7 +20,7 @@ from tunesmith.assemble.job import Job, Tell
 from tunesmith.delivery import card
 from tunesmith.delivery.exports import sentence_transformers, transformers
 from tunesmith.errors import DataError, MachineError
-from tunesmith.files import require_space, size, whole_folder, write_text
+from tunesmith.files import require_space, size, sweep, whole_folder, write_text
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe import file as recipe_file
 from tunesmith.run import Run, new_run
@@ -54,14 +54,17 @@ def reopen(job: Job, run: Run) -> Run:
     for key, what in (("rows", "other rows"), ("split", "another split"), ("model", "other weights to start from")):
         if stored[key] != now[key]:
             raise DataError(f"cannot continue: there are {what} than when the run began", where=str(run.path))
+    if job.machine.first:
+        sweep(run.path)
     return run
 
 
 def needed_bytes(job: Job) -> int:
-    """Disk that the run needs at its peak: two checkpoints of weights and two moments, the best weights, the model twice."""
+    """Disk that the run needs at its peak: the model twice, and three checkpoints (the oldest goes when the newest is
+    whole) of weights, two moments and the best weights."""
     model = sum(p.numel() * 4 for p in job.pretrained.module.parameters())
     trained = model if job.recipe.strategy.name != "head" else model // 100
-    return 2 * 3 * trained + trained + 2 * model + 10_000_000
+    return 3 * (3 * trained + trained) + 2 * model + 10_000_000
 
 
 def fingerprint(job: Job) -> dict[str, Any]:
@@ -102,14 +105,24 @@ def newest_checkpoint(job: Job, run: Run, tell: Tell) -> Path | None:
     all_of_them = sorted(run.checkpoints.glob("step-*")) if job.machine.first else []
     if all_of_them and found != all_of_them[-1]:
         tell(f"{all_of_them[-1]} is damaged; continuing from {found or 'the beginning'}")
+    if job.machine.first:
+        checkpoint.forget_newer(run.checkpoints, found)
     agreed = job.machine.agree(str(found) if found else None)
     return Path(agreed) if agreed else None
 
 
 def cut_events(run: Run, num_bytes: int) -> None:
-    """Cut events.jsonl to its length at the checkpoint: what came later happens again."""
+    """Cut events.jsonl to its length at the checkpoint, without one (0) to the lines before the first step: what came
+    later happens again."""
     path = run.path / "events.jsonl"
-    if path.exists() and path.stat().st_size > num_bytes:
+    if not path.exists():
+        return
+    if not num_bytes:
+        lines = path.read_bytes().splitlines(keepends=True)
+        num_bytes = len(
+            b"".join(line for line in lines[:1] if line.startswith(b'{"event": "prepare"') and line[-1:] == b"\n")
+        )
+    if path.stat().st_size > num_bytes:
         os.truncate(path, num_bytes)
 
 
@@ -144,11 +157,12 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
     """Write the cards, drop what only a resume needs, push if asked, and say what to do next."""
     if not job.machine.first:
         return
-    counts = {part: f"{len(getattr(job.rows.split, part))} rows" for part in ("valid", "test")}
+    counts = {part: f"{len(getattr(job.rows.split, part))} rows" for part in ("train", "valid", "test")}
     if job.rows.cross_validated:
         counts["valid"] = f"{len(job.rows.split.train)} rows, each predicted by a model that did not train on it"
     card.write(run, job.recipe, job.rows.task, job.rows.target, counts)
-    (run.checkpoints / checkpoint.BEST).unlink(missing_ok=True)
+    for best in run.checkpoints.glob("best-*"):
+        best.unlink()
     for old in sorted(run.checkpoints.glob("step-*"))[:-1]:
         shutil.rmtree(old)
     tell(f"saved: {run.path} ({size(sum(f.stat().st_size for f in run.path.rglob('*') if f.is_file()))})")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tunesmith.data.table import Table
 from tunesmith.errors import RecipeError, nearest
+from tunesmith.files import no_space
 from tunesmith.evaluation.predict import Predictions
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -20,12 +23,12 @@ FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 def with_predictions(table: Table, predictions: Predictions, *, proba: bool) -> pa.Table:
     """The input's columns, then `prediction`, then `probability_<label>` if asked."""
     result = table.arrow if table.arrow is not None else pa.table({"id": predictions.ids})
-    columns = {"prediction": pa.array(predictions.decoded)}
+    kind = {"multilabel": pa.list_(pa.string()), "regression": pa.float64()}.get(predictions.task.name)
+    columns = {"prediction": pa.array(predictions.decoded, kind)}
     if proba:
         columns |= {name: pa.array(values) for name, values in predictions.probability_columns().items()}
+    result = result.drop_columns([name for name in columns if name in result.column_names])
     for name, values in columns.items():
-        if name in result.column_names:
-            result = result.drop_columns([name])
         result = result.append_column(name, values)
     return result
 
@@ -33,14 +36,14 @@ def with_predictions(table: Table, predictions: Predictions, *, proba: bool) -> 
 def write(rows: pa.Table, out: str) -> None:
     """Write `rows` in the format of the name's extension; `-` is CSV on standard output. Never half a file."""
     if out == "-":
-        pacsv.write_csv(_flat(rows), pa.output_stream(sys.stdout.buffer))
+        _write_csv(rows, sys.stdout.buffer, ",")
         sys.stdout.flush()
         return
     path = Path(out)
     check_name(out)
     temporary = path.with_name(f".{path.name}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".parquet":
             pq.write_table(rows, temporary)
         elif path.suffix == ".jsonl":
@@ -50,11 +53,14 @@ def write(rows: pa.Table, out: str) -> None:
                         json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in batch.to_pylist()
                     )
         else:
-            options = pacsv.WriteOptions(delimiter="\t" if path.suffix == ".tsv" else ",", quoting_style="needed")
-            pacsv.write_csv(_flat(rows), temporary, options)
+            with open(temporary, "wb") as binary:
+                _write_csv(rows, binary, "\t" if path.suffix == ".tsv" else ",")
         temporary.replace(path)
+    except OSError as error:
+        raise no_space(path, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def check_name(out: str) -> None:
@@ -63,10 +69,20 @@ def check_name(out: str) -> None:
         raise RecipeError("its format is not known", where=out, remedy=nearest(Path(out).suffix, FORMATS))
 
 
+def _write_csv(rows: pa.Table, file: IO[bytes], separator: str) -> None:
+    options = pacsv.WriteOptions(delimiter=separator, quoting_style="needed")
+    pacsv.write_csv(_flat(rows), file, options)
+
+
 def _flat(rows: pa.Table) -> pa.Table:
-    """Lists of labels as one text, for formats without lists."""
+    """Formats without lists: labels as `a|b`, which `--set 'task.separator="|"'` reads again; the rest as JSON."""
     for index, field in enumerate(rows.schema):
         if pa.types.is_nested(field.type):
-            texts = [None if value is None else "|".join(map(str, value)) for value in rows.column(index).to_pylist()]
+            texts = [None if value is None else _as_text(value) for value in rows.column(index).to_pylist()]
             rows = rows.set_column(index, field.name, pa.array(texts, pa.string()))
     return rows
+
+
+def _as_text(value: Any) -> str:
+    plain = isinstance(value, list) and all(isinstance(item, str) and "|" not in item for item in value)
+    return "|".join(value) if plain else json.dumps(value, ensure_ascii=False, default=str)

@@ -68,8 +68,8 @@ def score_run(job: Job, run: Run) -> None:
         scores[part] = intervals.score(predictions, names, job.objects.metrics)
         scores[part]["baselines"] = _baselines(job, run, part, rows, names, by_folds)
     if job.machine.first:
-        (run.path / FOLDS_FILE).unlink(missing_ok=True)
         run.write("scores.json", scores)
+        (run.path / FOLDS_FILE).unlink(missing_ok=True)
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
     job.machine.gather(None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from tunesmith.delivery.card import shown
@@ -14,17 +15,17 @@ def summary(run: Run) -> str:
     """The judging split's deciding metric with its interval and the baselines beside it, and the next commands."""
     scores, metric = run.scores, run.recipe.evaluate.select.removeprefix("memory:")
     split = "test" if "test" in scores else "valid"
-    lines = (
-        ["", f"{split} {metric}, with 95 % interval:"] if scores else ["", "no row was set aside: nothing was scored"]
-    )
+    lines = ["", "no row was set aside: nothing was scored"]
     if scores:
-        lines.append(f"  {'this model':<16} {shown(scores[split].get(metric))}")
-        lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in scores[split]["baselines"].items()]
+        rows = {"this model": scores[split], **scores[split]["baselines"]}
+        lines = ["", f"{split} {metric}, with 95 % interval:"]
+        lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in rows.items()]
+    place = shlex.quote(str(run.path))
     lines += [
         "",
         f"run:  {run.path}   (README.md says how to use it)",
-        f"next: tunesmith predict {run.path} new.csv -o predictions.csv --proba",
-        f"      tunesmith evaluate {run.path} labelled.csv",
+        f"next: tunesmith predict {place} new.csv -o predictions.csv --proba",
+        f"      tunesmith evaluate {place} labelled.csv",
     ]
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith.evaluation.linear import class_chances
 from tunesmith.tasks.task import Target
 
 MOST_ROWS = 100_000
@@ -35,18 +36,8 @@ def majority(rows: Learnable) -> np.ndarray:
 
 def tfidf_logistic(rows: Learnable) -> np.ndarray:
     """TF-IDF of words and word pairs (characters where words are not spaced), logistic regression."""
-    from sklearn.linear_model import LogisticRegression
-
     train, asked = _features(rows)
-    if rows.codes.ndim == 1:
-        return _all_classes(LogisticRegression(C=10, max_iter=1000).fit(train, rows.codes), asked, rows.target)
-    columns = []
-    for column in rows.codes.T:
-        if column.min() == column.max():
-            columns.append(np.full(len(rows.asked), column[0]))
-        else:
-            columns.append(LogisticRegression(C=10, max_iter=1000).fit(train, column).predict_proba(asked)[:, 1])
-    return np.stack(columns, 1)
+    return class_chances(train, rows.codes, asked, rows.target.num_outputs, C=10, max_iter=1000)
 
 
 def mean(rows: Learnable) -> np.ndarray:
@@ -74,10 +65,3 @@ def _features(rows: Learnable) -> tuple[Any, Any]:
     except ValueError:  # no word in any text: signs and numbers alone
         vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), max_features=300_000)
         return vectors.fit_transform(rows.texts), vectors.transform(rows.asked)
-
-
-def _all_classes(model: Any, asked: Any, target: Target) -> np.ndarray:
-    """Probabilities of all labels, also of one that no training row has."""
-    chances = np.zeros((asked.shape[0], target.num_outputs))
-    chances[:, model.classes_] = model.predict_proba(asked)
-    return chances

@@ -21,6 +21,9 @@ def pick(name: str, codes: Tensor) -> Callable[..., Tensor]:
 
 def stat(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, average: str | None) -> Tensor:
     """Counts of right and wrong, all resamples at once; (resamples,) or (resamples, classes) when average is None."""
+    if len(codes) == 1:
+        # torchmetrics' F1 drops the dimension of a single resample.
+        return stat(function, codes.repeat_interleave(2, 0), chances.repeat_interleave(2, 0), average)[:1]
     options: dict[str, Any] = {"average": average, "multidim_average": "samplewise", "validate_args": False}
     if codes.dim() == 3:
         predicted, truth = (chances >= 0.5).int().transpose(1, 2), codes.int().transpose(1, 2)
@@ -39,8 +42,11 @@ def positive(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, ta
     """A binary function of the positive label against the other."""
     if target.positive is None:
         raise RecipeError("this metric is about the positive label of a binary task", remedy="use the _macro form")
+    if len(codes) == 1:
+        return positive(function, codes.repeat_interleave(2, 0), chances.repeat_interleave(2, 0), target)[:1]
     predicted = (chances.argmax(-1) == target.positive).int()
-    return function(predicted, (codes == target.positive).int(), multidim_average="samplewise")
+    result: Tensor = function(predicted, (codes == target.positive).int(), multidim_average="samplewise")
+    return result
 
 
 def one_against_rest(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> Tensor:
@@ -60,7 +66,8 @@ def one_against_rest(function: Callable[..., Tensor], codes: Tensor, chances: Te
 
 def values(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, **options: Any) -> Tensor:
     """A function of numbers, all resamples at once."""
-    return torch.atleast_1d(function(chances[..., 0].T.contiguous(), codes.T.contiguous(), **options))
+    result: Tensor = torch.atleast_1d(function(chances[..., 0].T.contiguous(), codes.T.contiguous(), **options))
+    return result
 
 
 def single(codes: Tensor, name: str) -> None:

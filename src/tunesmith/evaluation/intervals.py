@@ -67,7 +67,7 @@ def _known(predictions: Predictions) -> tuple[Tensor, Tensor]:
 def known_rows(codes: np.ndarray) -> np.ndarray:
     """Which rows have a target that training knows: no unseen label, no missing number."""
     if codes.dtype.kind == "f":
-        return ~np.isnan(codes).reshape(len(codes), -1).any(1)
+        return np.asarray(~np.isnan(codes).reshape(len(codes), -1).any(1))
     return np.asarray(codes >= 0)
 
 

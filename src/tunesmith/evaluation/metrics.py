@@ -31,9 +31,11 @@ def accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
 
 
 def balanced_accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
-    """Mean recall of the classes that occur."""
+    """Mean recall of the classes that have rows; a class that is only predicted does not count (as in scikit-learn)."""
     single(codes, "balanced_accuracy")
-    return stat(tmc.multiclass_accuracy, codes, chances, "macro")
+    recalls = stat(tmc.multiclass_recall, codes, chances, None)
+    occurs = torch.nn.functional.one_hot(codes, target.num_outputs).any(1)
+    return recalls.where(occurs, torch.nan).nanmean(-1)
 
 
 def precision(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
@@ -103,7 +105,7 @@ def log_loss(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
 
 
 def brier(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
-    """Mean squared error of the probabilities (Brier 1950): of the positive label when binary, else summed over the classes."""
+    """Mean squared error of the probabilities (Brier 1950): of one label when binary, else summed over the classes."""
     if codes.dim() == 3:
         return ((chances - codes) ** 2).mean((1, 2))
     squares = ((chances - torch.nn.functional.one_hot(codes, target.num_outputs)) ** 2).sum(-1)

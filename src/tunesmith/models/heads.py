@@ -20,5 +20,5 @@ def pooled(
     hidden: int | None = None,
     dropout: float = 0.1,
 ) -> nn.Module:
-    """Pooled token states, `layers` hidden layers of `hidden` units (the body's width if not given), a linear output."""
+    """Pooled token states, `layers` hidden layers of `hidden` units (if not given: the body's width), linear output."""
     return Pooled(width, num_outputs, pooling, layers, hidden or width, dropout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,7 @@ class Pooled(nn.Module):
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         widths = [width, *[hidden] * layers]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], num_outputs)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:

@@ -41,5 +41,7 @@ class Pretrained:
     """Whether `module` has a classification head of its own."""
     labels: tuple[str, ...] = ()
     """The label names that the loaded head was trained for; empty when the head is new."""
+    standardised: bool = False
+    """Whether the kept own head of a regression was brought from the target's unit to standard deviations."""
     head_choice: dict[str, Any] = field(default_factory=dict)
     """The pooled head of an earlier Run: its options and its weights."""

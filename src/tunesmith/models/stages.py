@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -27,145 +29,152 @@ def find_stages(model: nn.Module, run: Callable[[], Any]) -> tuple[Stage, ...]:
 
     `run` performs one forward pass. What is called before the first block is the stem; what is called after the last
     is the neck; what lies between two blocks goes with the earlier one. A block called more than once is one stage.
-    A module that is never called belongs to the stem, where freezing keeps it as it was."""
+    A module that is never called goes with the module around it; with the whole model, that is with the stem."""
     calls = _trace(model, run)
     blocks = _blocks(model, calls)
-    order = {name: calls.first[name] for name in blocks}
-    stages = ["stem", *(f"block.{i}" for i in range(len(blocks))), "neck"]
-    last = calls.last_end(blocks[-1]) if blocks else -1
-
-    def stage_of(name: str) -> int:
-        inside = [i for i, block in enumerate(blocks) if name == block or name.startswith(f"{block}.")]
-        if inside:
-            return inside[0] + 1
-        started = calls.first.get(name)
-        if started is None:
-            parent, _, child = name.rpartition(".")
-            return stage_of(parent) if child and parent else 0
-        if not blocks or any(block.startswith(f"{name}.") for block in blocks) or not name:
-            return 0
-        if started > last:
-            return len(stages) - 1
-        return sum(1 for block in blocks if order[block] < started)
-
-    owner = {name: stage_of(name) for name, _ in model.named_modules()}
+    owner = _owners(model, calls, blocks)
     parameters = _lowest_owner(model, owner)
-    found = []
-    for index, stage in enumerate(stages):
-        mine = tuple(name for name, where in parameters.items() if where == index)
-        modules = tuple(_outermost(name for name in owner if owner[name] == index and _whole(name, owner)))
-        if mine or index == 0:
-            found.append(Stage(stage, modules, mine))
-    return tuple(found)
+    modules = _whole_modules(model, owner)
+    names = ["stem", *(f"block.{i}" for i in range(len(blocks))), "neck"]
+    found = [
+        Stage(
+            name,
+            tuple(module for module, where in modules.items() if where == index),
+            tuple(parameter for parameter, where in parameters.items() if where == index),
+        )
+        for index, name in enumerate(names)
+    ]
+    return tuple(stage for stage in found if stage.parameters or stage.name == "stem")
 
 
-class _Calls:
-    """When each module was first entered and last left, counted over one forward pass."""
+@dataclass
+class _Call:
+    """What one module did in a forward pass: its first entry and last exit on a clock, whether its first tensor was
+    states (not ids), and the shape of what it gave."""
 
-    def __init__(self) -> None:
-        self.clock = 0
-        self.first: dict[str, int] = {}
-        self.end: dict[str, int] = {}
-        self.rank: dict[str, int] = {}
-
-    def last_end(self, name: str) -> int:
-        return self.end.get(name, self.first[name])
+    first: int
+    on_states: bool
+    last: int = 0
+    shape: tuple[int, ...] = ()
 
 
-def _trace(model: nn.Module, run: Callable[[], Any]) -> _Calls:
-    calls = _Calls()
-    handles = []
-    names: dict[nn.Module, str] = {}
-    for name, module in model.named_modules():
-        names.setdefault(module, name)
+def _trace(model: nn.Module, run: Callable[[], Any]) -> Mapping[nn.Module, _Call]:
+    """Every module that `run` calls, in the order of its first entry."""
+    calls: dict[nn.Module, _Call] = {}
+    clock = count()
 
     def entered(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls.clock += 1
-        name = names[module]
-        calls.first.setdefault(name, calls.clock)
-        tensor = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
-        calls.rank.setdefault(name, -1 if tensor is None else tensor.dim())
+        now = next(clock)
+        if module not in calls:
+            first = next(_tensors((args, kwargs)), None)
+            calls[module] = _Call(now, first is not None and first.is_floating_point())
 
-    def left(module: nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
-        calls.clock += 1
-        calls.end[names[module]] = calls.clock
+    def left(module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        calls[module].last = next(clock)
+        calls[module].shape = next((tuple(tensor.shape) for tensor in _tensors(output)), ())
 
-    for module in names:
+    handles = []
+    training = {module: module.training for module in model.modules()}
+    for module in training:
         handles.append(module.register_forward_pre_hook(entered, with_kwargs=True))
         handles.append(module.register_forward_hook(left))
-    was_training = model.training
     try:
         model.eval()
         with torch.no_grad():
             run()
     finally:
-        model.train(was_training)
+        for module, mode in training.items():
+            module.training = mode
         for handle in handles:
             handle.remove()
     return calls
 
 
-def _blocks(model: nn.Module, calls: _Calls) -> list[str]:
-    """The blocks of all block lists, in execution order; lists inside a block's list replace it (ResNet, Swin)."""
-    found: list[str] = []
-    called = {id(module): name for name, module in model.named_modules() if name in calls.first}
-    taken: set[str] = set()
-
-    def visit(prefix: str, module: nn.Module, rank: int | None) -> bool:
-        """Collect the blocks below `module`; True when it held any."""
-        any_found = False
-        for child_name, child in module.named_children():
-            name = f"{prefix}.{child_name}" if prefix else child_name
-            items = [f"{name}.{key}" for key, item in child.named_children() if id(item) in called]
-            if _is_block_list(child, items, calls, rank):
-                for item in items:
-                    inner = visit(item, child.get_submodule(item[len(name) + 1 :]), calls.rank[item])
-                    if not inner and item not in taken:
-                        taken.add(item)
-                        found.append(item)
-                any_found = True
-            else:
-                any_found = visit(name, child, rank) or any_found
-        return any_found
-
-    visit("", model, None)
-    return sorted(found, key=lambda name: calls.first[name])
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dicts (a library's output classes are one of these), in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(tuple(value.values()))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _tensors(item)
 
 
-def _is_block_list(module: nn.Module, items: list[str], calls: _Calls, rank: int | None) -> bool:
-    """A list of modules of one class, called in turn on states of one rank. Experts of a mixture see rows of tokens
-    (another rank than their block), and the parts of one block are of different classes: neither is a block list."""
-    if not isinstance(module, nn.ModuleList | nn.Sequential) or not items:
+def _blocks(model: nn.Module, calls: Mapping[nn.Module, _Call]) -> list[nn.Module]:
+    """The blocks of all block lists, in execution order.
+
+    Lists that run interleaved (XLM keeps attentions, norms and feed-forwards in a list each) are one list: the blocks
+    begin where the items of the first of them do, and the items of the others go with the block before them."""
+    blocks: list[nn.Module] = []
+    for items in sorted(_lists(model, calls), key=lambda items: calls[items[0]].first):
+        if not blocks or calls[items[0]].first > max(calls[block].last for block in blocks):
+            blocks += sorted(items, key=lambda item: calls[item].first)
+    return blocks
+
+
+def _lists(module: nn.Module, calls: Mapping[nn.Module, _Call]) -> Iterator[list[nn.Module]]:
+    """The block lists below `module`, outermost first; a list whose items change the shape of the states one after the
+    other is a list of lists (the stages of ResNet, ConvNeXt, Swin). Lists inside other blocks are parts of the block:
+    experts, T5's sub-layers, the feed-forwards of MobileBERT, the convolutions of a residual block."""
+    for child in module.children():
+        items = list(dict.fromkeys(item for item in child.children() if item in calls))
+        if not _is_block_list(child, items, calls):
+            yield from _lists(child, calls)
+        elif len({calls[item].shape for item in items}) == 1:
+            yield items
+        else:
+            for item in items:
+                yield from list(_lists(item, calls)) or [[item]]
+
+
+def _is_block_list(module: nn.Module, items: list[nn.Module], calls: Mapping[nn.Module, _Call]) -> bool:
+    """Called on states, with weights, and of one class; a ModuleList also of several, where each is made of parts."""
+    if not items or not all(calls[item].on_states and any(True for _ in item.parameters()) for item in items):
         return False
-    kinds = {type(module.get_submodule(item.rpartition(".")[2])) for item in items}
-    if any(isinstance(child, nn.ModuleList) for child in module.children()) or not all(
-        any(True for _ in child.parameters()) for child in module.children()
-    ):
-        return False
-    ranks = {calls.rank[item] for item in items}
-    alike = len(kinds) == 1 or (isinstance(module, nn.ModuleList) and rank is None)
-    nested = rank is not None
-    return alike and (not nested or (ranks == {rank} and len(ranks) == 1)) and not (nested and len(kinds) > 1)
+    one_class = len({type(item) for item in items}) == 1
+    if isinstance(module, nn.ModuleList):
+        return one_class or all(any(True for _ in item.children()) for item in items)
+    return isinstance(module, nn.Sequential) and one_class
 
 
-def _lowest_owner(model: nn.Module, owner: dict[str, int]) -> dict[str, int]:
+def _owners(model: nn.Module, calls: Mapping[nn.Module, _Call], blocks: list[nn.Module]) -> dict[str, int]:
+    """Module name -> the number of its stage: 0 the stem, 1 the first block ..., one past the last block the neck."""
+    starts = [calls[block].first for block in blocks]
+    end = calls[blocks[-1]].last if blocks else 0
+    number = {block: index for index, block in enumerate(blocks, 1)}
+    owner: dict[str, int] = {}
+    inside: set[str] = set()
+    for name, module in model.named_modules(remove_duplicate=False):
+        parent = name.rpartition(".")[0]
+        if parent in inside or module in number:
+            inside.add(name)
+            owner[name] = owner[parent] if parent in inside else number[module]
+        elif module not in calls:
+            owner[name] = owner.get(parent, 0)
+        elif blocks and calls[module].first > end:
+            owner[name] = len(blocks) + 1
+        else:
+            owner[name] = bisect_right(starts, calls[module].first)
+    return owner
+
+
+def _lowest_owner(model: nn.Module, owner: Mapping[str, int]) -> dict[str, int]:
+    """Parameter name (its first, where it is tied) -> the lowest stage that holds it."""
+    first_name = {parameter: name for name, parameter in model.named_parameters()}
     lowest: dict[str, int] = {}
-    first_name: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        index = owner[name.rpartition(".")[0]]
-        kept = first_name.setdefault(id(parameter), name)
+        index, kept = owner[name.rpartition(".")[0]], first_name[parameter]
         lowest[kept] = min(lowest.get(kept, index), index)
     return lowest
 
 
-def _whole(name: str, owner: dict[str, int]) -> bool:
-    """Whether everything below `name` belongs to one stage."""
-    return name != "" and all(where == owner[name] for other, where in owner.items() if other.startswith(f"{name}."))
-
-
-def _outermost(names: Iterable[str]) -> list[str]:
-    kept: list[str] = []
-    for name in sorted(names):
-        if not any(name.startswith(f"{other}.") for other in kept):
-            kept.append(name)
-    return kept
+def _whole_modules(model: nn.Module, owner: Mapping[str, int]) -> dict[str, int]:
+    """The outermost modules that lie in one stage with everything below them, and that stage."""
+    below: dict[str, set[int]] = {}
+    for name in reversed(list(owner)):
+        below.setdefault(name, set()).add(owner[name])
+        if name:
+            below.setdefault(name.rpartition(".")[0], set()).update(below[name])
+    whole = {name for name in owner if name and len(below[name]) == 1}
+    return {name: owner[name] for name in owner if name in whole and name.rpartition(".")[0] not in whole}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ class Tunable(nn.Module):
             if parameters and not any(parameter.requires_grad for parameter in parameters):
                 module.eval()
             if some_frozen and isinstance(getattr(module, "layerdrop", None), float):
-                module.layerdrop = 0.0  # type: ignore[assignment]
+                module.layerdrop = 0.0
 
     def output_layer(self) -> nn.Linear:
         """The last linear layer: where a regression's unit is folded in."""
@@ -83,22 +83,29 @@ class Tunable(nn.Module):
 
 
 def _with_head(net: Tunable, pretrained: Pretrained) -> tuple[Stage, ...]:
-    """The body's stages under the names they have in the Tunable, then the head."""
-    inner = next((name for name, module in net.named_modules() if module is pretrained.body), None)
-    prefix = f"{inner}." if inner is not None else "body."
+    """The body's stages under the names they have in the Tunable, then the head: all that the body does not hold."""
+    body = pretrained.body
+    prefix = next(name for name, module in net.named_modules() if module is body)
+    names = {parameter: name for name, parameter in net.named_parameters()}
     moved = [
-        Stage(stage.name, _prefixed(prefix, stage.modules), _prefixed(prefix, stage.parameters))
+        Stage(
+            stage.name,
+            tuple(f"{prefix}.{name}" for name in stage.modules),
+            tuple(names[body.get_parameter(name)] for name in stage.parameters),
+        )
         for stage in pretrained.stages
     ]
     held = {name for stage in moved for name in stage.parameters}
-    parameters = tuple(name for name, _ in net.named_parameters() if name not in held)
-    modules = (
-        ("heads",)
-        if not net.own
-        else tuple(f"body.{name}" for name, module in net.body.named_children() if module is not pretrained.body)
-    )
-    return (*moved, Stage("head", modules, parameters))
+    parameters = tuple(name for name in names.values() if name not in held)
+    return (*moved, Stage("head", tuple(_beside(net, prefix)), parameters))
 
 
-def _prefixed(prefix: str, names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(prefix + name for name in names)
+def _beside(net: nn.Module, prefix: str) -> Iterator[str]:
+    """The outermost modules that neither hold the module called `prefix` nor lie in it."""
+    kept: set[str] = {prefix}
+    for name, _ in net.named_modules():
+        if name.rpartition(".")[0] in kept and name:
+            kept.add(name)
+        elif not f"{prefix}.".startswith(f"{name}." if name else ""):
+            kept.add(name)
+            yield name

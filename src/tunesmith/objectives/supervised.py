@@ -22,11 +22,20 @@ def objective(
     label_smoothing: float = 0.0,
     class_weights: Literal["balanced"] | dict[str, float] | None = None,
 ) -> Objective:
-    """The task's loss, or a person's own `loss(outputs, targets) -> (rows,)`.
+    """The task's loss, or a person's own `loss(outputs, targets) -> (rows,)`; of a regression it gets (rows,) values
+    in the target's own unit.
 
     `class_weights`: "balanced" weighs each class by rows / (classes * rows of the class) (King & Zeng 2001), or a
     table label -> weight (1 where left out). A weighted batch is divided by its weights, as torch does. On several
     labels a row weighs as the mean of its labels' weights."""
+    if task.name == "regression" and (label_smoothing or class_weights is not None):
+        raise RecipeError(
+            "label_smoothing and class_weights are for labels", where="objective", remedy="leave them out"
+        )
+    if loss is not None and label_smoothing:
+        raise RecipeError(
+            "label_smoothing has no effect on a loss of your own", where="objective", remedy="leave it out"
+        )
     weights = _weights(target, class_weights)
 
     def supervised(net: nn.Module, batch: Batch) -> Loss:
@@ -34,9 +43,12 @@ def objective(
         if loss is None:
             each = task.loss(outputs, batch.target, target, label_smoothing)
         else:
+            if task.name == "regression":
+                outputs = outputs.float().squeeze(-1) * target.std + target.mean
             each = loss(outputs, batch.target)
-            if each.shape != (len(outputs),):
-                what = f"the loss gave the shape {tuple(each.shape)} for {len(outputs)} rows"
+            shape = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
+            if shape != (len(outputs),):
+                what = f"the loss gave {shape} for {len(outputs)} rows"
                 raise RecipeError(what, where="loss", remedy="return one number a row: reduction='none'")
         count = batch.weight if weights is None else batch.weight * _row_weights(weights, batch.target)
         return Loss((each * count).sum(), count.sum())

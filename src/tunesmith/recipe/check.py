@@ -22,6 +22,27 @@ CHOICES = {
 """The kind of plug-in that each choice of the recipe names."""
 
 
+def name_choices(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree of a recipe whose choices have names: options alone mean the default, or the only thing that has them.
+
+    `--set train.optimizer.weight_decay=0` is about AdamW, and `--set task.positive=spam` about a classification."""
+    for path, kind in CHOICES.items():
+        *parents, last = path.split(".")
+        part: Any = tree
+        field: Any = Recipe
+        for key in parents:
+            part = part.get(key) if isinstance(part, dict) else None
+            field = field.model_fields[key].annotation
+        choice = part.get(last) if isinstance(part, dict) else None
+        if not isinstance(choice, dict) or "name" in choice:
+            continue
+        default = field.model_fields[last].default
+        having = [name for name in plugins.names(kind) if set(choice) <= set(_options(kind, name))]
+        name = default.name if isinstance(default, Choice) else having[0] if len(having) == 1 else None
+        part[last] = choice if name is None else {"name": name, **choice}
+    return tree
+
+
 def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
     """Raise one RecipeError that holds every problem found."""
     problems = [*_choices(recipe, where), *_metrics(recipe, where), *_without_effect(recipe, where)]
@@ -36,8 +57,7 @@ def check_choice(kind: str, choice: Choice, path: str, where: str = "recipe") ->
     if choice.name not in plugins.names(kind):
         remedy = nearest(choice.name, plugins.names(kind))
         return [Problem(f'"{path}": no {kind} is called "{choice.name}"', where, remedy)]
-    thing = plugins.get(kind, choice.name)
-    known = plugins.options(getattr(thing, "learn", thing))
+    known = _options(kind, choice.name)
     problems = []
     for key, value in choice.options.items():
         if key not in known:
@@ -50,6 +70,12 @@ def check_choice(kind: str, choice: Choice, path: str, where: str = "recipe") ->
             reason = error.errors()[0]["msg"]
             problems.append(Problem(f'"{path}.{key}" = {value!r}: {reason}', where))
     return problems
+
+
+def _options(kind: str, name: str) -> dict[str, Any]:
+    """What a choice of this name may set; those of a task are what it learns its target with."""
+    thing = plugins.get(kind, name)
+    return dict(plugins.options(getattr(thing, "learn", thing)))
 
 
 def _choices(recipe: Recipe, where: str) -> list[Problem]:

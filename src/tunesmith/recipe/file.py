@@ -17,6 +17,11 @@ from tunesmith.recipe.schema import Choice, Part, Recipe
 
 Lines = dict[tuple[str, ...], int]
 
+MISSING = {
+    "data": "give the rows: tunesmith fit DATA --model MODEL, or data = ... in a recipe",
+    "model": "give the pretrained model: --model FOLDER, a hub name or package:NAME, or model = ... in a recipe",
+}
+
 SUFFIXES = (".toml", ".yaml", ".yml")
 """What a recipe file is called."""
 
@@ -31,7 +36,10 @@ def read_tree(path: Path) -> tuple[dict[str, Any], Lines]:
     """The plain values of a `.toml`, `.yaml` or `.yml` file, and the line of each key as far as it is known."""
     if not path.is_file():
         raise RecipeError("no such recipe file", where=str(path))
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"cannot be read: {error}", where=str(path), remedy="save it as UTF-8") from None
     return _toml(path, text) if path.suffix == ".toml" else _yaml(path, text)
 
 
@@ -74,33 +82,36 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
     tree[last] = value
 
 
-def descriptions() -> dict[str, str]:
-    """Dotted field -> what it means, from the schema."""
-
-    def walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
-        for name, field in model.model_fields.items():
-            if (
-                isinstance(field.annotation, type)
-                and issubclass(field.annotation, Part)
-                and field.annotation is not Choice
-            ):
-                yield from walk(field.annotation, f"{prefix}{name}.")
-            elif field.description:
-                yield prefix + name, field.description
-
-    return dict(walk(Recipe, ""))
-
-
 def dump(recipe: Recipe, reasons: Mapping[str, str] | None = None) -> str:
     """The recipe as TOML; a field that was filled in carries its reason as a comment."""
     text = tomli_w.dumps(_without_none(recipe.model_dump()))
     rows = text.splitlines()
     lines = _toml_lines(text)
     for path, reason in (reasons or {}).items():
-        number = lines.get(tuple(path.split(".")))
-        if number and not rows[number - 1].endswith("["):
+        if number := lines.get(tuple(path.split("."))):
             rows[number - 1] += f"  # {reason}"
     return "\n".join(rows) + "\n"
+
+
+def template(recipe: Recipe) -> str:
+    """The recipe as TOML with what each field means above it; fields without a value stand there commented out."""
+    return "".join(_template(recipe, "")).lstrip()
+
+
+def _template(part: Part, section: str) -> Iterator[str]:
+    fields = {name: (field, getattr(part, name)) for name, field in type(part).model_fields.items()}
+    if section:
+        yield f"\n[{section}]\n"
+    for name, (field, value) in fields.items():
+        if isinstance(value, Part) and not isinstance(value, Choice):
+            continue
+        if field.description:
+            yield from (f"# {line.strip()}\n" for line in field.description.splitlines())
+        value = value.model_dump() if isinstance(value, Choice) else value
+        yield f"# {name} =\n" if value is None else tomli_w.dumps({name: value})
+    for name, (_, value) in fields.items():
+        if isinstance(value, Part) and not isinstance(value, Choice):
+            yield from _template(value, f"{section}.{name}".lstrip("."))
 
 
 def json_schema() -> dict[str, Any]:
@@ -176,7 +187,9 @@ def _problem(path: tuple[str, ...], errors: list[dict[str, Any]], where: str, li
     if kind == "extra_forbidden":
         return Problem(f'unknown key "{dotted}"', place, nearest(path[-1], _fields(path[:-1])))
     if kind == "missing":
-        return Problem(f'"{dotted}" is missing', place, f"every recipe names its {path[0]}")
+        return Problem(f'"{dotted}" is missing', place, MISSING.get(path[0], ""))
+    if any(error["loc"][-2:] == ("Choice", "name") and error["input"] is None for error in errors):
+        return Problem(f'"{dotted}" has options and no name', place, f'write {path[-1]} = {{ name = "...", ... }}')
     wanted = [error["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for error in errors]
     if not errors[0]["msg"].startswith("Input should be"):
         return Problem(f'"{dotted}": {wanted[0]}', place)

@@ -115,7 +115,9 @@ class Every(Part):
     """How often to evaluate and to save."""
 
     evaluate: Length = "auto"
+    """How often the validation rows are scored: `"1 epoch"`, `"100 steps"` or `"never"`."""
     save: Length = "auto"
+    """How often a checkpoint is written, from which `--resume` continues."""
 
 
 class Train(Part):
@@ -130,12 +132,15 @@ class Train(Part):
     lr: float | Auto = "auto"
     """Peak learning rate; a strategy's rules multiply it."""
     optimizer: Choice = Choice(name="adamw")
+    """`adamw`, or with options: `{ name = "adamw", weight_decay = 0.05 }`."""
     schedule: Choice = Choice(name="linear")
+    """How the rate falls after the warm-up: `linear` or `constant`."""
     warmup: Length = "auto"
     """How long the rate rises linearly from zero."""
     clip: float = Field(1.0, ge=0)
     """Largest norm of the gradient; 0 = no clipping."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`fp32`, or `bf16` where the processor is fast at it; scores are always computed in fp32."""
     patience: int | Auto = "auto"
     """Evaluations without a better score before training stops; 0 = no early stop."""
     every: Every = Every()
@@ -167,9 +172,13 @@ class Recipe(Part):
     name: str = "auto"
     """What the run is called: part of the folder's name and the title of its card."""
     task: Auto | Choice = Field("auto", union_mode="left_to_right")
+    """`classification`, `multilabel` or `regression`; "auto" looks at the target column."""
     objective: Choice = Choice(name="supervised")
+    """What is minimised; its options: `label_smoothing`, `class_weights`."""
     strategy: Choice = Choice(name="full")
+    """What trains: `full` (everything) or `head` (only the new head on a frozen body)."""
     seed: int = 0
+    """The seed of everything random."""
     data: Data
     model: Model
     train: Train = Train()

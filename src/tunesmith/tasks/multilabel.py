@@ -36,7 +36,8 @@ def encode(values: Sequence[Any], target: Target) -> np.ndarray:
     codes = np.zeros((len(values), len(target.labels)), dtype=np.float32)
     for row, value in enumerate(values):
         if len(target.columns) > 1 and separator is None:
-            codes[row] = [_truth(item, target.columns[column]) for column, item in enumerate(value)]
+            for name, item in zip(target.columns, value, strict=True):
+                codes[row, index[name]] = _truth(item, name)
         else:
             for item in _items(value, separator):
                 if (number := index.get(as_label(item))) is not None:
@@ -90,8 +91,18 @@ TASK = Task(
     loss=loss,
     probabilities=probabilities,
     decode=decode,
-    metrics=("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_micro", "f1_weighted", "auroc")
-    + ("average_precision", "log_loss", "brier"),
+    metrics=(
+        "accuracy",
+        "precision_macro",
+        "recall_macro",
+        "f1_macro",
+        "f1_micro",
+        "f1_weighted",
+        "auroc",
+        "average_precision",
+        "log_loss",
+        "brier",
+    ),
     select="f1_micro",
     baselines=("majority", "tfidf_logistic"),
 )

@@ -19,13 +19,13 @@ def learn(columns: tuple[str, ...], values: Sequence[Any]) -> Target:
     if np.isnan(numbers).any():
         row = int(np.flatnonzero(np.isnan(numbers))[0])
         raise DataError(f'the target "{columns[0]}" holds "{values[row]}", which is no number')
-    if numbers.std() == 0:
+    if numbers.min() == numbers.max():
         raise DataError(f'the target "{columns[0]}" is {numbers[0]:g} in every row', remedy="choose another --target")
     return Target(columns, ("value",), (len(numbers),), None, float(numbers.mean()), float(numbers.std()))
 
 
 def encode(values: Sequence[Any], target: Target) -> np.ndarray:
-    """The numbers, in their own unit; NaN where there is none."""
+    """The numbers, in their own unit; NaN where there is none, or an infinite one."""
     return _numbers(values)
 
 
@@ -51,7 +51,7 @@ def _numbers(values: Sequence[Any]) -> np.ndarray:
             numbers[row] = float(value)
         except (TypeError, ValueError):
             continue
-    return numbers
+    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 TASK = Task(

@@ -41,7 +41,7 @@ class Target:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Target:
-        kept = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+        kept: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
         return cls(**kept)
 
 

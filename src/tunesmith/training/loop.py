@@ -1,4 +1,4 @@
-"""The loop: one generator that trains one phase and yields an Event a step. It never evaluates, saves, logs or decides."""
+"""The loop: one generator that trains one phase and yields an Event a step; it never evaluates, saves or decides."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def train_phase(
             seed_everything(fold(pace.seed, "step", state.step, part, machine.rank))
             with machine.autocast():
                 loss = objective(state.net, batch)
-            loss.sum.backward()  # type: ignore[no-untyped-call]
+            loss.sum.backward()
             total += torch.stack((loss.sum.detach().float(), loss.count.detach().float()))
         total = machine.sum(total)
         machine.sum_gradients(parameters)

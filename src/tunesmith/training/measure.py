@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -15,10 +15,9 @@ import torch
 
 from tunesmith.data.batch import Batch
 from tunesmith.data.encoders.text import TextRows
-from tunesmith.models.pooling import output_layer, pool
+from tunesmith.models.pooling import Pooling, output_layer, pool
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.objectives.objective import Objective
-from tunesmith.tasks.task import Target, Task
 from tunesmith.training.machine import Machine
 
 MOST_ROWS = 3000
@@ -36,7 +35,7 @@ def frozen_features(
     was_training = module.training
     module.eval()
     found: dict[str, list[torch.Tensor]] = {name: [] for name in pretrained.poolings}
-    kept: dict[str, torch.Tensor] = {}
+    kept: dict[str, Any] = {}
     handles = []
     if pretrained.own_head:
         found["own"] = []
@@ -49,9 +48,10 @@ def frozen_features(
             inputs = machine.put(encoded.batch(batch))
             with machine.autocast():
                 output = module(**inputs)
-            states = (kept["body"] if pretrained.own_head else output) if pretrained.poolings else None
+            states: Any = (kept["body"] if pretrained.own_head else output) if pretrained.poolings else None
             for name in pretrained.poolings:
-                found[name].append(pool(states.last_hidden_state.float(), inputs["attention_mask"], name).cpu())  # type: ignore[arg-type]
+                pooled = pool(states.last_hidden_state.float(), inputs["attention_mask"], cast("Pooling", name))
+                found[name].append(pooled.cpu())
             if pretrained.own_head:
                 own = kept["own"].float()
                 # Decoders score every token and read the last one that counts.
@@ -63,37 +63,6 @@ def frozen_features(
             handle.remove()
     back = np.argsort(np.argsort(-encoded.lengths[rows], kind="stable")) if encoded.lengths is not None else slice(None)
     return {name: torch.cat(parts).numpy()[back] for name, parts in found.items()}
-
-
-def score_features(
-    features: np.ndarray,
-    codes: np.ndarray,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
-    task: Task,
-    target: Target,
-    value: Callable[[np.ndarray, np.ndarray], float],
-) -> float:
-    """The mean score of a linear model on frozen features over (train, held-out) positions; `value(codes, outputs)`."""
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.multiclass import OneVsRestClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    scores = []
-    for train, held in folds:
-        if task.name == "regression":
-            model = make_pipeline(StandardScaler(), Ridge(10.0)).fit(features[train], codes[train])
-            outputs = model.predict(features[held])[:, None]
-        else:
-            logistic: Any = LogisticRegression(C=0.1, max_iter=300)
-            logistic = OneVsRestClassifier(logistic) if codes.ndim == 2 else logistic
-            model = make_pipeline(StandardScaler(), logistic).fit(features[train], codes[train])
-            outputs = np.full((len(held), target.num_outputs), 1e-9)
-            columns = slice(None) if codes.ndim == 2 else model[-1].classes_
-            outputs[:, columns] = model.predict_proba(features[held])
-            outputs = np.log(outputs.clip(1e-12)) if codes.ndim == 1 else _logit(outputs)
-        scores.append(value(codes[held], outputs))
-    return float(np.mean(scores))
 
 
 @dataclass(frozen=True)
@@ -110,7 +79,7 @@ def step_cost(net: torch.nn.Module, objective: Objective, batch: Batch, machine:
         started = time.perf_counter()
         with machine.autocast():
             loss = objective(net, batch)
-        loss.sum.backward()  # type: ignore[no-untyped-call]
+        loss.sum.backward()
         if machine.device.type == "cuda":
             torch.cuda.synchronize(machine.device)
         seconds = time.perf_counter() - started
@@ -155,15 +124,29 @@ def fitting_micro(
         rows = int(psutil.virtual_memory().available / 2 / per_row)
         return most if rows >= most else max(1, 1 << (rows.bit_length() - 1))
     micro = most
-    while micro > 1:
-        try:
-            step_cost(net, objective, longest(micro), machine)
-            break
-        except torch.cuda.OutOfMemoryError:
-            net.zero_grad(set_to_none=True)
-            torch.cuda.empty_cache()
-            micro //= 2
+    while micro > 1 and not _fits(net, objective, longest(micro), machine):
+        micro //= 2
     return micro
+
+
+def _fits(net: torch.nn.Module, objective: Objective, batch: Batch, machine: Machine) -> bool:
+    """Whether the GPU has room for a pass beside the optimizer's two moments, which come with its first step."""
+    moments: list[torch.Tensor] = []
+    try:
+        moments += [torch.empty_like(p) for p in net.parameters() if p.requires_grad for _ in range(2)]
+        step_cost(net, objective, batch, machine)
+    except torch.cuda.OutOfMemoryError:
+        net.zero_grad(set_to_none=True)
+        return False
+    finally:
+        moments.clear()
+        torch.cuda.empty_cache()
+    return True
+
+
+def spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the rows, evenly spaced: the first ones of a sorted table would be of one class."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
 
 
 def _batches(order: np.ndarray, lengths: np.ndarray | None, tokens: int) -> Iterator[np.ndarray]:
@@ -172,8 +155,3 @@ def _batches(order: np.ndarray, lengths: np.ndarray | None, tokens: int) -> Iter
         size = 32 if lengths is None else max(1, tokens // max(1, int(lengths[order[start]])))
         yield order[start : start + size]
         start += size
-
-
-def _logit(chances: np.ndarray) -> np.ndarray:
-    chances = chances.clip(1e-9, 1 - 1e-9)
-    return np.asarray(np.log(chances / (1 - chances)))

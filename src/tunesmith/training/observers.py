@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from math import isfinite
 from typing import Any
 
 from tunesmith.run import Run
@@ -30,7 +31,9 @@ class EventLog:
         """Write what is pending."""
         for event in self.pending if self.run else ():
             assert self.run is not None
-            fields = {"step": event.step, "phase": event.phase, "loss": float(event.loss), "rows": event.rows}
+            loss = float(event.loss)
+            fields = {"step": event.step, "phase": event.phase, "loss": loss if isfinite(loss) else None}
+            fields["rows"] = event.rows
             self.run.append_event("step", **fields, rate=event.rate, seconds=round(event.seconds, 6))
         self.pending, self.flushed = [], time.monotonic()
 
@@ -59,9 +62,10 @@ class Progress:
         self.shown = 0.0
         self.live: Any = None
         if not quiet and sys.stderr.isatty():
+            from rich.console import Console
             from rich.live import Live
 
-            self.live = Live(refresh_per_second=8, transient=True)
+            self.live = Live(console=Console(stderr=True), refresh_per_second=8, transient=True)
             self.live.start()
 
     def step(self, event: Event) -> None:
@@ -74,7 +78,8 @@ class Progress:
         self.shown = now
         self.loss = float(event.loss)
         left = (self.total - event.step) * event.rows / max(self.rate_of_rows, 1e-9)
-        text = f"step {event.step}/{self.total}  loss {self.loss:.3f}{self.score}  {self.rate_of_rows:.0f} rows/s  {_clock(left)} left"
+        text = f"step {event.step}/{self.total}  loss {self.loss:.3f}{self.score}"
+        text += f"  {self.rate_of_rows:.0f} rows/s  {_clock(left)} left"
         if self.live:
             self.live.update(text)
         else:

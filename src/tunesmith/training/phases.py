@@ -11,7 +11,7 @@ from torch import nn
 from tunesmith.data.batch import Batch
 from tunesmith.models.tunable import Tunable
 from tunesmith.objectives.objective import Objective
-from tunesmith.strategies.plan import Phase, assign
+from tunesmith.strategies.plan import Phase, Plan, assign
 
 Optimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -29,7 +29,7 @@ def freeze_unreached(net: Tunable, objective: Objective, batch: Batch) -> list[s
     was_training = {module: module.training for module in net.modules()}
     net.eval()
     try:
-        objective(net, batch).sum.backward()  # type: ignore[no-untyped-call]
+        objective(net, batch).sum.backward()
     finally:
         for module, mode in was_training.items():
             module.training = mode
@@ -39,6 +39,16 @@ def freeze_unreached(net: Tunable, objective: Objective, batch: Batch) -> list[s
         named[name].requires_grad_(False)
     net.zero_grad(set_to_none=True)
     return unreached
+
+
+def moving(net: Tunable, plan: Plan) -> set[str]:
+    """The names of the parameters that any phase trains."""
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    addresses, found = net.address(), set()
+    for phase in plan.phases:
+        rules = assign(phase.rules, addresses)
+        found |= {names[id(p)] for address, p in addresses.items() if rules[address].lr is not None}
+    return found
 
 
 def groups(net: Tunable, phase: Phase) -> list[dict[str, Any]]:

@@ -20,11 +20,11 @@ class State:
     phase: int = 0
     phase_step: int = 0
     moved: set[str] = field(default_factory=set)
-    """Names of the parameters that trained in this or an earlier phase: what a checkpoint must hold."""
+    """Names of the parameters that any phase trains: what a checkpoint and the best weights must hold."""
     scores: list[dict[str, Any]] = field(default_factory=list)
-    """The validation scores so far: {step, epoch, value}."""
+    """The validation scores so far: {step, value}; a value that these rows do not define is None."""
     best: dict[str, Any] | None = None
-    """{step, value, digest} of the best so far; its weights are kept in `checkpoints/best.safetensors`."""
+    """{step, value, digest} of the best so far; its weights are kept in `checkpoints/best-STEP.safetensors`."""
     events_bytes: int = 0
     """The length of events.jsonl at the checkpoint: it is cut to it on resume."""
 

@@ -18,7 +18,7 @@ from tunesmith.errors import ModelError, nearest
 from tunesmith.files import digest
 from tunesmith.models.pooling import output_layer
 from tunesmith.models.pretrained import Origin, Pretrained
-from tunesmith.models.stages import find_stages
+from tunesmith.models.stages import Stage, find_stages
 from tunesmith.run import Run, is_run
 
 
@@ -38,17 +38,17 @@ def load(
         _describe_task(config, kept or list(labels), problem_type)
         tokenizer = _tokenizer(folder, config, trust)
         module, info, own = _module(folder, config, trust)
-    body = module.base_model if own else module
+    body = _body(module, own)
     newly = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     _check_loaded(folder, module, body, newly, own)
-    states = probe(body, tokenizer)
-    head_new = any(not key.startswith(f"{module.base_model_prefix}.") for key in newly)
+    states, stages = _probe(folder, module, body, tokenizer)
+    head_new = bool(_outside(module, body, newly))
     if own and not kept and not head_new:
         newly.append(_remake_output(module, len(labels)))
     pretrained = Pretrained(
         module=module,
         body=body,
-        stages=find_stages(body, lambda: probe(body, tokenizer)),
+        stages=stages,
         width=int(states.shape[-1]) if states is not None else 0,
         tokenizer=tokenizer,
         max_positions=_max_positions(body, config, tokenizer),
@@ -100,22 +100,6 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
         if not hub_bars_were_off:
             enable_progress_bars()
-
-
-@torch.no_grad()
-def probe(body: Any, tokenizer: Any) -> torch.Tensor | None:
-    """One tiny forward pass; the hidden states (2, 12, width), or None where the body gives something else."""
-    device = next(body.parameters()).device
-    vocabulary = min(len(tokenizer), getattr(body.config, "vocab_size", len(tokenizer)) or len(tokenizer))
-    ids = torch.arange(24, device=device).reshape(2, 12) % max(1, vocabulary)
-    was_training = body.training
-    body.eval()
-    try:
-        output = body(input_ids=ids, attention_mask=torch.ones_like(ids))
-    finally:
-        body.train(was_training)
-    states = getattr(output, "last_hidden_state", None)
-    return states if states is not None and states.shape[:2] == ids.shape else None
 
 
 def _folder_of_run(run: Run) -> Path:
@@ -240,7 +224,44 @@ def _module(folder: Path, config: Any, trust: bool) -> tuple[Any, dict[str, Any]
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"cannot be loaded: {reason}", where=str(folder)) from None
+    for parameter in module.parameters():
+        # Parts of a fused tensor are loaded as views of it, and such weights cannot be saved as safetensors.
+        if parameter.untyped_storage().nbytes() > parameter.nbytes:
+            parameter.data = parameter.data.clone()
     return module, info, own
+
+
+def _body(module: Any, own: bool) -> Any:
+    """What turns inputs into hidden states: the base model; where a family hides it, the largest child."""
+    if not own or module.base_model is not module:
+        return module.base_model if own else module
+    return max(module.children(), key=lambda child: sum(parameter.numel() for parameter in child.parameters()))
+
+
+@torch.no_grad()
+def _probe(folder: Path, module: Any, body: Any, tokenizer: Any) -> tuple[torch.Tensor | None, tuple[Stage, ...]]:
+    """One forward pass over two short texts: the body's hidden states (rows, tokens, width), None where it gives
+    something else, and its stages. The whole module runs: some bodies need what it prepares (T5's decoder input)."""
+    encoded = tokenizer(["one two three four five"] * 2, padding=True, return_tensors="pt")
+    wanted = ("input_ids", "attention_mask", "token_type_ids")
+    inputs = {name: encoded[name] for name in wanted if name in encoded}
+    given: list[Any] = []
+    handle = body.register_forward_hook(lambda _module, _args, output: given.append(output))
+    try:
+        stages = find_stages(body, lambda: module(**inputs))
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"cannot read texts alone: {reason}", where=str(folder)) from None
+    finally:
+        handle.remove()
+    states = getattr(given[-1], "last_hidden_state", None) if given else None
+    return (states if states is not None and states.shape[:2] == inputs["input_ids"].shape else None), stages
+
+
+def _outside(module: Any, body: Any, names: Sequence[str]) -> list[str]:
+    """Those of the parameters named that are not the body's."""
+    inside = {id(parameter) for parameter in body.parameters()}
+    return [name for name, parameter in module.named_parameters() if name in set(names) and id(parameter) not in inside]
 
 
 def _remake_output(module: Any, num_outputs: int) -> str:
@@ -249,7 +270,7 @@ def _remake_output(module: Any, num_outputs: int) -> str:
     torch.nn.init.normal_(layer.weight, std=0.02)
     if layer.bias is not None:
         torch.nn.init.zeros_(layer.bias)
-    return next(name for name, other in module.named_modules() if other is layer)
+    return str(next(name for name, other in module.named_modules() if other is layer))
 
 
 def _check_loaded(folder: Path, module: Any, body: Any, newly: list[str], own: bool) -> None:

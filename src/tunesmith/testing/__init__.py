@@ -1,0 +1,90 @@
+"""The shipped test-kit: a tiny random model and tiny rows that it can learn, for tests and authors of plug-ins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunesmith.seeds import fold
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WORDS = ("apple", "bread", "cheese", "dates", "eggs", "figs", "grapes", "honey", "ice", "juice", "kale", "lemon")
+"""The words that tell the classes apart, one a class."""
+FILLERS = ("a", "an", "and", "at", "but", "by", "in", "it", "no", "of", "on", "or", "so", "the", "to", "we", "with")
+
+
+def tiny_model(folder: Path | str, family: str = "bert", **config: Any) -> Path:
+    """Write a random model of 2 layers and 16 units, and a tokenizer of whole words, as a transformers folder.
+
+    `config` overrides the family's configuration, such as `hidden_dropout_prob=0.0`; a family that names its sizes
+    in its own way needs them here. Returns the folder."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    folder = Path(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+    if family not in ("distilbert", "gpt2"):
+        sizes["intermediate_size"] = 32
+    tokenizer = _tokenizer(folder)
+    made = AutoConfig.for_model(family, **{**sizes, "vocab_size": len(tokenizer), "pad_token_id": 0, **config})
+    with torch.random.fork_rng():
+        torch.manual_seed(fold(0, "tiny_model", family))
+        AutoModel.from_config(made).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tiny_rows(num_rows: int = 60, num_classes: int = 2, *, seed: int = 0) -> dict[str, list[Any]]:
+    """Columns `text` and `label`: texts of unequal length, each with the word of its class somewhere in it.
+
+    >>> rows = tiny_rows(4, 2)
+    >>> rows["label"]
+    ['apple', 'bread', 'apple', 'bread']
+    >>> all(label in text.split() for text, label in zip(rows["text"], rows["label"]))
+    True
+    """
+    random = np.random.Generator(np.random.PCG64(fold(seed, "tiny_rows")))
+    texts, labels = [], [WORDS[row % num_classes] for row in range(num_rows)]
+    for label in labels:
+        words = [str(word) for word in random.choice(FILLERS, random.integers(2, 13))]
+        words.insert(int(random.integers(len(words) + 1)), label)
+        texts.append(" ".join(words))
+    return {"text": texts, "label": labels}
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    words = [*SPECIAL, *WORDS, *FILLERS]
+    special = [
+        {"id": i, "content": token, "special": True, "normalized": False}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+        for i, token in enumerate(SPECIAL)
+    ]
+    pieces = {name: {"Sequence": {"id": name, "type_id": int(name == "B")}} for name in "AB"}
+    start, end = ({"SpecialToken": {"id": token, "type_id": 0}} for token in ("[CLS]", "[SEP]"))
+    last = {"SpecialToken": {"id": "[SEP]", "type_id": 1}}
+    described = {
+        "version": "1.0",
+        "added_tokens": special,
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [start, pieces["A"], end],
+            "pair": [start, pieces["A"], end, pieces["B"], last],
+            "special_tokens": {
+                token: {"id": token, "ids": [words.index(token)], "tokens": [token]} for token in ("[CLS]", "[SEP]")
+            },
+        },
+        "model": {"type": "WordLevel", "vocab": {word: i for i, word in enumerate(words)}, "unk_token": "[UNK]"},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(described), encoding="utf-8")
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_file=str(path), model_max_length=64, model_input_names=inputs, **names)

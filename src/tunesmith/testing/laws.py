@@ -1,0 +1,124 @@
+"""The laws that every plug-in of a kind must satisfy; call them from your own tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tunesmith.data.split import Split
+from tunesmith.data.table import Table
+from tunesmith.evaluation.baselines import Learnable
+from tunesmith.plugins import options
+from tunesmith.strategies.plan import Plan, assign
+from tunesmith.tasks.task import Target
+
+STAGES = ("stem", "block.0", "block.1", "block.2", "neck", "head")
+
+
+def has_documented_options(thing: Callable[..., Any]) -> None:
+    """It says in one sentence what it is, and each option has a type and a default."""
+    assert thing.__doc__ and thing.__doc__.strip().split("\n")[0], "a plug-in opens with one sentence"
+    for name, option in options(thing).items():
+        assert option.annotation is not option.empty, f"the option {name} has no type"
+        assert option.default is not option.empty, f"the option {name} has no default"
+
+
+def strategy(plan: Callable[[Sequence[str]], Plan], stages: Sequence[str] = STAGES) -> None:
+    """The plan is pure; its phases share the whole length; in every phase each parameter has a rule, some move, and
+    the head moves in the end."""
+    made = plan(stages)
+    assert made == plan(stages), "a plan is a pure function of the stages"
+    assert math.isclose(sum(phase.share for phase in made.phases), 1.0), "the phases' shares add up to 1"
+    addresses = [f"{stage}/{kind}" for stage in stages for kind in ("weight", "bias")]
+    for phase in made.phases:
+        rules = assign(phase.rules, addresses)
+        assert set(rules) == set(addresses)
+        assert any(rule.lr is not None for rule in rules.values()), f"nothing moves in the phase {phase.name}"
+    assert any(rule.lr for address, rule in rules.items() if address.startswith("head/")), "the new head must move"
+
+
+def schedule(factor: Callable[[int, int], float], total: int = 20) -> None:
+    """Pure in the step, and between 0 and 1 throughout."""
+    values = [factor(step, total) for step in range(total)]
+    assert values == [factor(step, total) for step in range(total)]
+    assert all(0.0 <= value <= 1.0 for value in values) and max(values) > 0
+
+
+def optimizer(make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]) -> None:
+    """It lowers a convex loss, and continues to the bit from its state as saved and loaded with weights_only."""
+    import io
+
+    def start() -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
+        parameter = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3) / 3 - 1)
+        return parameter, make([{"params": [parameter], "multiple": 1.0, "decay": 1.0, "lr": 1e-2}])
+
+    def step(parameter: torch.nn.Parameter, made: torch.optim.Optimizer) -> float:
+        loss = (parameter**2).sum()
+        loss.backward()
+        for group in made.param_groups:
+            group["lr"] = 1e-2
+        made.step()
+        made.zero_grad()
+        return float(loss)
+
+    whole, made = start()
+    losses = [step(whole, made) for _ in range(6)]
+    assert losses[-1] < losses[0]
+    parameter, made = start()
+    for _ in range(3):
+        step(parameter, made)
+    file = io.BytesIO()
+    torch.save(made.state_dict(), file)
+    file.seek(0)
+    resumed, again = start()
+    with torch.no_grad():
+        resumed.copy_(parameter)
+    again.load_state_dict(torch.load(file, weights_only=True))
+    for _ in range(3):
+        step(resumed, again)
+    assert torch.equal(whole, resumed), "resumed from its state it ends elsewhere"
+
+
+def metric(function: Callable[..., torch.Tensor], codes: np.ndarray, chances: np.ndarray, target: Target) -> None:
+    """One value a resample, the same alone as among others, and not moved by the order of the rows."""
+    truth, given = torch.from_numpy(codes), torch.from_numpy(chances)
+    turned = torch.arange(len(truth)).flip(0)
+    alone = function(truth[None], given[None], target)
+    several = function(torch.stack([truth, truth[turned]]), torch.stack([given, given[turned]]), target)
+    assert alone.shape == (1,) and several.shape == (2,)
+    torch.testing.assert_close(several.double(), alone.double().expand(2), rtol=1e-5, atol=1e-6)
+
+
+def baseline(function: Callable[[Learnable], np.ndarray], rows: Learnable) -> None:
+    """A finite output for every row and label, probabilities where there are labels."""
+    outputs = function(rows)
+    assert outputs.shape == (len(rows.asked), rows.target.num_outputs)
+    assert np.isfinite(outputs).all()
+    if rows.target.num_outputs > 1:
+        assert ((outputs >= 0) & (outputs <= 1)).all()
+
+
+def head(make: Callable[..., torch.nn.Module | None], width: int = 8, num_outputs: int = 3) -> None:
+    """Outputs (rows, num_outputs) that do not depend on what stands in the padding."""
+    made = make(width, num_outputs)
+    if made is None:  # the model's own head is part of the model
+        return
+    made.eval()
+    states, mask = torch.randn(2, 5, width), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    other = states.clone()
+    other[1, 2:] = 99.0
+    assert made(states, mask).shape == (2, num_outputs)
+    assert torch.equal(made(states, mask), made(other, mask))
+
+
+def split(function: Callable[..., Split], table: Table, labels: np.ndarray) -> None:
+    """Every row in exactly one part, some to train on, and the same parts each time."""
+    made, again = function(table, labels), function(table, labels)
+    rows = np.concatenate([made.train, made.valid, made.test])
+    assert sorted(rows) == list(range(table.num_rows))
+    assert len(made.train)
+    assert all(np.array_equal(getattr(made, part), getattr(again, part)) for part in ("train", "valid", "test"))

@@ -1,0 +1,85 @@
+"""Imports everything once, then runs the command line in a forked process (or one a rank) for each line it reads.
+
+A real process that real signals end, without the seconds that importing torch takes. Lines are JSON: `arguments`, `log`
+(where the output goes), `ranks`, and a `signal` that the process gets: at a `step`, when it `scores`, or `after` seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+
+def child(order: dict[str, Any], environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    from tunesmith import cli
+
+    arm(order)
+    code = cli._run(order["arguments"])
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def arm(order: dict[str, Any]) -> None:
+    from tunesmith import pipeline
+    from tunesmith.training.observers import EventLog
+
+    def strike(*_: Any) -> None:
+        os.kill(os.getpid(), order["signal"])
+
+    if "step" in order:
+        step = EventLog.step
+
+        def struck(self: EventLog, event: Any) -> None:
+            step(self, event)
+            if event.step == order["step"]:
+                strike()
+
+        EventLog.step = struck  # type: ignore[method-assign]
+    if order.get("scores"):
+        pipeline.scores.score_run = strike  # type: ignore[assignment]
+    if "after" in order:
+        signal.signal(signal.SIGALRM, strike)
+        signal.setitimer(signal.ITIMER_REAL, order["after"])
+
+
+def ranks(count: int) -> list[dict[str, str]]:
+    """What torchrun tells each rank."""
+    if count == 1:
+        return [{}]
+    with contextlib.closing(socket.socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = str(listening.getsockname()[1])
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
+    return [place | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def main() -> None:
+    import sklearn.feature_extraction.text
+    import sklearn.linear_model
+    import transformers.models.bert.modeling_bert
+
+    import tunesmith.pipeline
+    import tunesmith.verbs  # noqa: F401
+
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        children = []
+        for environment in ranks(order.get("ranks", 1)):
+            children.append(os.fork())
+            if children[-1] == 0:
+                child(order, environment)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) for number in children]
+        print(json.dumps(codes), flush=True)
+
+
+if __name__ == "__main__":
+    main()

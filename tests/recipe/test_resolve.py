@@ -1,0 +1,111 @@
+"""Every "auto" is filled from facts alone, each with its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from tunesmith.recipe import file
+from tunesmith.recipe.facts import Facts
+from tunesmith.recipe.resolve import MEASURED, resolve
+from tunesmith.recipe.schema import Part
+
+FACTS = Facts(
+    name="rows",
+    task="classification",
+    inputs=("text",),
+    target="label",
+    num_train=480,
+    num_valid=60,
+    num_outputs=8,
+    num_parameters=22_000_000,
+    max_positions=512,
+    longest=90,
+    device="cpu",
+    precision="fp32",
+    split="hash",
+    select="accuracy",
+    metrics=("accuracy", "f1_macro"),
+)
+
+
+def _recipe(**fields):
+    return file.build({"data": "rows.csv", "model": "m", **fields})
+
+
+def _auto(part: Part, prefix: str = "") -> set[str]:
+    found = set()
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, Part):
+            found |= _auto(value, f"{prefix}{name}.")
+        elif value == "auto":
+            found.add(prefix + name)
+    return found
+
+
+def test_nothing_stays_on_auto_but_what_is_measured():
+    resolved, _ = resolve(_recipe(), FACTS)
+    assert _auto(resolved) == set(MEASURED)
+
+
+def test_every_filled_field_has_a_reason_and_given_fields_are_kept():
+    before = _recipe(train={"lr": 0.5}, strategy="head")
+    resolved, reasons = resolve(before, FACTS)
+    assert set(reasons) == _auto(before)
+    assert all(reasons.values())
+    assert resolved.train.lr == 0.5
+    assert resolved.strategy.name == "head"
+
+
+def test_equal_recipes_and_facts_give_equal_recipes_and_the_given_one_is_untouched():
+    before = _recipe()
+    assert resolve(before, FACTS) == resolve(_recipe(), dataclasses.replace(FACTS))
+    assert before == _recipe()
+
+
+def test_a_resolved_recipe_is_its_own_resolution():
+    resolved, _ = resolve(_recipe(), FACTS)
+    again, reasons = resolve(resolved, FACTS)
+    assert again == resolved
+    assert set(reasons) == set(MEASURED)
+
+
+def test_reasons_reach_the_file_as_comments():
+    resolved, reasons = resolve(_recipe(), FACTS)
+    text = file.dump(resolved, reasons)
+    assert f"# {reasons['train.lr']}" in text
+    assert f"# {reasons['data.inputs']}" in text
+
+
+@pytest.mark.parametrize(("num_train", "batch"), [(100, 16), (100_000, 32)])
+def test_few_rows_take_smaller_steps_and_more_epochs(num_train, batch):
+    resolved, _ = resolve(_recipe(), dataclasses.replace(FACTS, num_train=num_train))
+    assert resolved.train.batch == batch
+    assert (resolved.train.length == "3 epochs") == (num_train == 100_000)
+
+
+def test_larger_models_move_slower_and_a_head_alone_faster():
+    rates = [resolve(_recipe(), dataclasses.replace(FACTS, num_parameters=n))[0].train.lr for n in (2e7, 1e8, 4e8, 7e9)]
+    assert rates == sorted(rates, reverse=True)
+    assert len(set(rates)) == 4
+    assert resolve(_recipe(strategy="head"), FACTS)[0].train.lr > rates[0]
+
+
+def test_without_valid_rows_nothing_stops_early():
+    resolved, _ = resolve(_recipe(), dataclasses.replace(FACTS, num_valid=0))
+    assert resolved.train.patience == 0
+
+
+def test_rows_longer_than_the_model_reads_are_cut_where_it_ends():
+    resolved, _ = resolve(_recipe(), dataclasses.replace(FACTS, longest=9000, max_positions=256))
+    assert resolved.data.max_length == 256
+
+
+def test_reading_and_resolving_a_recipe_imports_no_torch():
+    code = "import sys, tunesmith.recipe.file, tunesmith.recipe.resolve; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
