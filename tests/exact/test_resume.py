@@ -180,6 +180,19 @@ def test_damaged_best_weights_never_become_the_result(tmp_path, stopped, process
     assert_equal(run, unbroken[0])
 
 
+def test_a_disk_without_space_is_told_and_the_former_checkpoint_stays(
+    tmp_path, stopped, process, unbroken, assert_equal
+):
+    run = shutil.copytree(stopped, tmp_path / "run")
+    code, text = process("fit", "--resume", run, file_bytes=20_000)
+    assert code == 1, text
+    assert "could not be written" in text and "free some disk space" in text and "Traceback" not in text
+    names = {path.name for path in (run / "checkpoints").iterdir()}
+    assert {"step-00000015", "step-00000016"} <= names and not [name for name in names if name.endswith(".tmp")]
+    assert process("fit", "--resume", run)[0] == 0
+    assert_equal(run, unbroken[0])
+
+
 def test_resuming_with_other_rows_is_refused(tmp_path, place, stopped, process):
     run = shutil.copytree(stopped, tmp_path / "run")
     rows = place / "rows.csv"

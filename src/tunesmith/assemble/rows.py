@@ -23,7 +23,6 @@ from tunesmith.recipe.resolve import SMALL_CLASS
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.tasks.task import Target, Task, as_label
 
-
 OF_POSITIVE = ("precision", "recall", "f1")
 """Metrics of the positive label of a binary task."""
 
@@ -214,9 +213,12 @@ def unseen_labels(task: Task, target: Target, values: Sequence[Any]) -> list[str
     """The labels among `values` that the training rows do not have."""
     if task.name == "regression" or not len(values) or isinstance(values[0], tuple):
         return []
-    separator = [name.removeprefix("separator=") for name in target.columns if name.startswith("separator=")]
-    items = [value if isinstance(value, list) else str(value).split(*separator) if separator else [value]
-             for value in values if value is not None]
+    separator = next((n.removeprefix("separator=") for n in target.columns if n.startswith("separator=")), None)
+    items = [
+        value if isinstance(value, list) else str(value).split(separator) if separator else [value]
+        for value in values
+        if value is not None
+    ]
     return sorted({as_label(item) for row in items for item in row} - {*target.labels, ""})
 
 

@@ -108,6 +108,7 @@ _LINKS = {
     "regression": "outputs",
 }
 
+
 def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str]) -> None:
     """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model."""
     own = run.measured["head"]["name"] == "own"

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from tunesmith.data.table import Table
 from tunesmith.errors import RecipeError, nearest
-from tunesmith.files import no_space
 from tunesmith.evaluation.predict import Predictions
+from tunesmith.files import no_space
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 

@@ -31,8 +31,8 @@ def find_stages(model: nn.Module, run: Callable[[], Any]) -> tuple[Stage, ...]:
     is the neck; what lies between two blocks goes with the earlier one. A block called more than once is one stage.
     A module that is never called goes with the module around it; with the whole model, that is with the stem."""
     calls = _trace(model, run)
-    blocks = _blocks(model, calls)
-    owner = _owners(model, calls, blocks)
+    blocks, end = _blocks(model, calls)
+    owner = _owners(model, calls, blocks, end)
     parameters = _lowest_owner(model, owner)
     modules = _whole_modules(model, owner)
     names = ["stem", *(f"block.{i}" for i in range(len(blocks))), "neck"]
@@ -101,16 +101,18 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _blocks(model: nn.Module, calls: Mapping[nn.Module, _Call]) -> list[nn.Module]:
-    """The blocks of all block lists, in execution order.
+def _blocks(model: nn.Module, calls: Mapping[nn.Module, _Call]) -> tuple[list[nn.Module], int]:
+    """The blocks of all block lists, in execution order, and when the last of them ends.
 
     Lists that run interleaved (XLM keeps attentions, norms and feed-forwards in a list each) are one list: the blocks
     begin where the items of the first of them do, and the items of the others go with the block before them."""
     blocks: list[nn.Module] = []
+    end = -1
     for items in sorted(_lists(model, calls), key=lambda items: calls[items[0]].first):
-        if not blocks or calls[items[0]].first > max(calls[block].last for block in blocks):
+        if calls[items[0]].first > end:
             blocks += sorted(items, key=lambda item: calls[item].first)
-    return blocks
+        end = max(end, *(calls[item].last for item in items))
+    return blocks, end
 
 
 def _lists(module: nn.Module, calls: Mapping[nn.Module, _Call]) -> Iterator[list[nn.Module]]:
@@ -138,10 +140,11 @@ def _is_block_list(module: nn.Module, items: list[nn.Module], calls: Mapping[nn.
     return isinstance(module, nn.Sequential) and one_class
 
 
-def _owners(model: nn.Module, calls: Mapping[nn.Module, _Call], blocks: list[nn.Module]) -> dict[str, int]:
+def _owners(
+    model: nn.Module, calls: Mapping[nn.Module, _Call], blocks: list[nn.Module], end: int
+) -> dict[str, int]:
     """Module name -> the number of its stage: 0 the stem, 1 the first block ..., one past the last block the neck."""
     starts = [calls[block].first for block in blocks]
-    end = calls[blocks[-1]].last if blocks else 0
     number = {block: index for index, block in enumerate(blocks, 1)}
     owner: dict[str, int] = {}
     inside: set[str] = set()

@@ -1,4 +1,4 @@
-"""File <-> Recipe: TOML in and out, YAML 1.2 in, dotted overrides, and errors that name file, line and the right word."""
+"""File <-> Recipe: TOML in and out, YAML 1.2 in, dotted overrides; errors name file, line and the right word."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def override(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any
     >>> override({"strategy": "full"}, ["train.lr=1e-4", "seed=3", "data.target=label"])
     {'strategy': 'full', 'train': {'lr': 0.0001}, 'seed': 3, 'data': {'target': 'label'}}
     """
-    result = _copied(tree)
+    result: dict[str, Any] = _copied(tree)
     for item in overrides:
         path, equals, text = item.partition("=")
         if not equals or not path.strip():

@@ -1,4 +1,4 @@
-"""Every "auto" that facts about data, weights and machine decide, with its reason; pure, so that it can be read and tested."""
+"""Every "auto" that facts about data, weights and machine decide, with its reason; pure, so that it can be tested."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def fitting_micro(
         two = step_cost(net, objective, longest(2), machine).peak_bytes
         per_row = max(1, two - one, two // 2)
         rows = int(psutil.virtual_memory().available / 2 / per_row)
-        return most if rows >= most else max(1, 1 << (rows.bit_length() - 1))
+        return most if rows >= most else 1 << (max(1, rows).bit_length() - 1)
     micro = most
     while micro > 1 and not _fits(net, objective, longest(micro), machine):
         micro //= 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +36,6 @@ class TextRows:
     """Rows that were cut at `max_length`."""
     _offsets: np.ndarray | None = None
     _fields: dict[str, np.ndarray] | None = None
-    _folder: Any = None
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """Padded tensors (rows, tokens) of the given row numbers, `attention_mask` among them."""
@@ -52,8 +53,8 @@ def encode_texts(table: Table, inputs: tuple[str, ...], tokenizer: Any, max_leng
     if table.arrow is None:
         rows.longest = max_length
         return rows
-    rows._folder = tempfile.TemporaryDirectory(prefix="tunesmith-tokens-")
-    folder = Path(rows._folder.name)
+    folder = Path(tempfile.mkdtemp(prefix="tunesmith-tokens-"))
+    weakref.finalize(rows, shutil.rmtree, folder, ignore_errors=True)
     lengths, written = [np.zeros(1, dtype=np.int64)], set()
     for start in range(0, table.num_rows, CHUNK):
         texts = read_texts(table, inputs, range(start, min(start + CHUNK, table.num_rows)))
@@ -107,16 +108,16 @@ def tokenize(tokenizer: Any, texts: list[Any], max_length: int | None) -> dict[s
 
 
 def pad(encoded: dict[str, list[Any]], tokenizer: Any) -> dict[str, Tensor]:
-    """Right-padded int64 tensors and the attention mask."""
+    """Int64 tensors, padded on the tokenizer's side, and the attention mask."""
     lengths = [len(ids) for ids in encoded["input_ids"]]
     width = max(1, max(lengths))
+    starts = [width - length if tokenizer.padding_side == "left" else 0 for length in lengths]
+    fields = encoded | {"attention_mask": [[1] * length for length in lengths]}
+    fills = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id, "attention_mask": 0}
     tensors = {}
-    for name, values in encoded.items():
-        fill = tokenizer.pad_token_id if name == "input_ids" else tokenizer.pad_token_type_id
-        padded = np.full((len(values), width), fill, dtype=np.int64)
-        for row, value in enumerate(values):
-            padded[row, : len(value)] = value
+    for name, values in fields.items():
+        padded = np.full((len(values), width), fills[name], dtype=np.int64)
+        for row, (start, value) in enumerate(zip(starts, values, strict=True)):
+            padded[row, start : start + len(value)] = value
         tensors[name] = torch.from_numpy(padded)
-    mask = np.arange(width)[None, :] < np.array(lengths)[:, None]
-    tensors["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
     return tensors

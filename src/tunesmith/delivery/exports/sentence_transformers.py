@@ -59,11 +59,12 @@ def write(net: Tunable, pretrained: Pretrained, target: Target, max_length: int,
 
 def _write_dense(folder: Path, layer: nn.Linear, activation: str) -> None:
     folder.mkdir()
+    room = "linear" if activation == "Identity" else "activation"
     config = {
         "in_features": layer.in_features,
         "out_features": layer.out_features,
         "bias": layer.bias is not None,
-        "activation_function": f"torch.nn.modules.{'linear' if activation == 'Identity' else 'activation'}.{activation}",
+        "activation_function": f"torch.nn.modules.{room}.{activation}",
     }
     write_json(folder / "config.json", config)
     weights = {f"linear.{name}": tensor.detach().cpu().contiguous() for name, tensor in layer.named_parameters()}

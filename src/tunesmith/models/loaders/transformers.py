@@ -196,7 +196,9 @@ def _tokenizer(folder: Path, config: Any, trust: bool) -> Any:
     if tokenizer.pad_token_id is None:
         # Llama and GPT-2 have none; their classifiers read the last token that is not the pad token.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
-    tokenizer.padding_side = "right"
+    # XLNet's classifier reads the last position, whatever stands there; all others mind the mask or read the first.
+    tokenizer.padding_side = "left" if getattr(config, "summary_type", None) == "last" else "right"
+    tokenizer.init_kwargs["padding_side"] = tokenizer.padding_side  # What save_pretrained writes.
     config.pad_token_id = tokenizer.pad_token_id
     text_config = config.get_text_config()
     if text_config is not config:
@@ -293,8 +295,8 @@ def _max_positions(body: Any, config: Any, tokenizer: Any) -> int:
     positions = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
     if isinstance(positions, int) and positions > 0:
         table = next((m for name, m in body.named_modules() if name.endswith("position_embeddings")), None)
-        taken = (getattr(table, "padding_idx", None) or -1) + 1
-        limits.append(positions - taken)
+        padding = getattr(table, "padding_idx", None)
+        limits.append(positions - (0 if padding is None else padding + 1))
     return int(min(limits, default=512))
 
 
@@ -321,11 +323,15 @@ def _take_head(pretrained: Pretrained, run: Run, labels: Sequence[str]) -> None:
     stored = measured["target"]["labels"]
     if sorted(stored) != sorted(labels):
         return
-    with safe_open(run.weights, framework="pt") as opened:
-        weights = {
-            key.removeprefix("heads.label."): opened.get_tensor(key)
-            for key in opened.keys()
-            if key.startswith("heads.label.")
-        }
+    try:
+        with safe_open(run.weights, framework="pt") as opened:
+            weights = {
+                key.removeprefix("heads.label."): opened.get_tensor(key)
+                for key in opened.keys()
+                if key.startswith("heads.label.")
+            }
+    except (SafetensorError, OSError) as error:
+        remedy = "the file is cut short or damaged: fetch the Run again"
+        raise ModelError(f"cannot be read: {error}", where=str(run.weights), remedy=remedy) from None
     pretrained.labels = tuple(stored)
     pretrained.head_choice = {"options": measured["head"]["options"], "weights": weights}

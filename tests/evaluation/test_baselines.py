@@ -1,0 +1,96 @@
+"""Baselines: what no pretrained model is needed for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tunesmith import plugins
+from tunesmith.evaluation.baselines import Learnable, majority, mean, tfidf_logistic, tfidf_ridge
+from tunesmith.evaluation.linear import class_chances, score_features
+from tunesmith.tasks.task import Target
+from tunesmith.testing import tiny_rows
+
+
+@pytest.fixture
+def toy():
+    rows = tiny_rows(90, 3)
+    target = plugins.get("task", "classification").learn(("label",), rows["label"])
+    codes = plugins.get("task", "classification").encode(rows["label"], target)
+    return Learnable(rows["text"][:60], codes[:60], rows["text"][60:], target), codes[60:]
+
+
+def test_majority_tells_the_shares_of_the_training_rows(toy):
+    rows = Learnable(["a"] * 4, np.array([0, 2, 2, 2]), ["x", "y"], toy[0].target)
+    assert majority(rows).tolist() == [[0.25, 0.0, 0.75]] * 2
+    several = Learnable(["a"] * 2, np.array([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]]), ["x"], toy[0].target)
+    assert majority(several).tolist() == [[1.0, 0.0, 0.5]]
+
+
+def test_words_beat_the_majority(toy):
+    rows, truth = toy
+    chances = tfidf_logistic(rows)
+    assert chances.shape == (30, 3) and np.allclose(chances.sum(1), 1)
+    assert (chances.argmax(1) == truth).mean() > 0.9 > (majority(rows).argmax(1) == truth).mean()
+
+
+def test_chinese_is_read_by_characters(toy):
+    good, bad = "今天天气真的很好我们出去玩", "这个产品质量太差我要退货"
+    texts = [text[i:] + text[:i] for i in range(12) for text in (good, bad)]
+    rows = Learnable(texts[:16], np.array([0, 1] * 8), texts[16:], Target(("y",), ("a", "b")))
+    assert (tfidf_logistic(rows).argmax(1) == [0, 1] * 4).all()
+
+
+def test_several_labels_are_learnt_one_by_one_also_one_that_no_row_has(toy):
+    rows, truth = toy
+    several = np.stack([rows.codes == 0, rows.codes == 1, np.zeros(60)], 1).astype(np.float32)
+    chances = tfidf_logistic(Learnable(rows.texts, several, rows.asked, rows.target))
+    for label in (0, 1):
+        belongs = truth == label
+        assert chances[belongs, label].min() > np.median(chances[~belongs, label])
+        assert chances[belongs, label].mean() > 2 * chances[~belongs, label].mean()
+    assert (chances[:, 2] == 0).all()
+
+
+def test_texts_without_a_word_are_read_by_their_signs():
+    rows = Learnable(["? ?", "! !"] * 8, np.array([0, 1] * 8), ["?", "!"], Target(("y",), ("a", "b")))
+    assert tfidf_logistic(rows).argmax(1).tolist() == [0, 1]
+
+
+def test_ridge_beats_the_mean_on_numbers_that_words_tell(toy):
+    rows, truth = toy
+    numbers = Learnable(rows.texts, rows.codes * 10.0 + 5, rows.asked, Target(("y",), ("value",)))
+    errors = [np.abs(learn(numbers)[:, 0] - (truth * 10.0 + 5)).mean() for learn in (tfidf_ridge, mean)]
+    assert errors[0] < 0.8 * errors[1]
+    assert mean(numbers)[0, 0] == pytest.approx(numbers.codes.mean())
+
+
+def test_one_class_alone_has_the_whole_chance():
+    chances = class_chances(np.ones((3, 2)), np.array([1, 1, 1]), np.ones((2, 2)), 3)
+    assert chances.tolist() == [[0.0, 1.0, 0.0]] * 2
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
+def test_features_that_tell_the_target_score_higher_than_noise(task):
+    random = np.random.default_rng(0)
+    codes = np.arange(80) % 2
+    if task == "multilabel":
+        codes = np.stack([codes, 1 - codes], 1).astype(np.float32)
+    if task == "regression":
+        codes = codes * 3.0
+    noise = random.normal(size=(80, 4))
+    telling = np.concatenate([noise, codes.reshape(80, -1) * 2], 1)
+    folds = [(np.arange(40), np.arange(40, 80)), (np.arange(40, 80), np.arange(40))]
+    target = Target(("y",), ("value",) if task == "regression" else ("a", "b"))
+
+    def value(truth, outputs):
+        assert outputs.shape[0] == len(truth)
+        if task == "regression":
+            return -float(np.abs(outputs[:, 0] - truth).mean())
+        told = outputs.argmax(1) if task == "classification" else outputs > 0
+        return float((told == truth).mean())
+
+    scores = [
+        score_features(found, codes, folds, plugins.get("task", task), target, value) for found in (noise, telling)
+    ]
+    assert scores[1] > scores[0] + 0.2
