@@ -58,6 +58,7 @@ def demo(
 def fit(
     data: OptionalData = None,
     model: ModelName = None,
+    *,
     target: Target = None,
     task: Task = None,
     strategy: Strategy = None,
@@ -99,6 +100,7 @@ def fit(
 def check(
     data: Data,
     model: ModelName = None,
+    *,
     target: Target = None,
     task: Task = None,
     strategy: Strategy = None,

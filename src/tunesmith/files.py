@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 
 from tunesmith.errors import MachineError
 
-
 TORCH_WRITES = ("PytorchStreamWriter", "inline_container", "iostream error")
 """What torch.save says of a file that it could not write, a RuntimeError."""
 

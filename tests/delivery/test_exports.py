@@ -5,165 +5,167 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tunesmith.assemble.job import prepare
 from tunesmith.assemble.loaded import load_run
 from tunesmith.assemble.rows import Objects
 from tunesmith.delivery import folder
 from tunesmith.models.tunable import HEAD
 from tunesmith.recipe.schema import Choice, Recipe
+from tunesmith.run import Run
+from tunesmith.training import machine
+from tunesmith.verbs import Model
 
 LONG = " ".join(["word1 word2 word3"] * 40)
 TEXTS = ["word5 word6", "word7", f"word8 {LONG}", "word9 word10 word11 word12"]
 PAIRS = [["word5 word6", "word7"], ["word7", "word8 word9"], ["word1", LONG], ["word2", "word3"]]
-ROWS = {
-    "text": [f"word{i} word{i + 1}" for i in range(16)],
-    "label": ["left", "right"] * 8,
+FIRST, LABELS = [f"word{i} word{i + 1}" for i in range(16)], ["left", "right"] * 8
+SINGLE = {"text": FIRST, "label": LABELS}
+DOUBLE = {"first": FIRST, "second": [f"word{i + 20}" for i in range(16)], "label": LABELS}
+PRICED = {"text": FIRST, "price": [100.5 + 7.3 * i for i in range(16)]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A head on a tiny random family, the rows it is for, and what it is asked."""
+
+    head: Choice
+    rows: dict[str, Any]
+    texts: list[Any]
+    family: str = "bert"
+
+
+def pooled(**options: Any) -> Choice:
+    return Choice(name="pooled", options=options)
+
+
+CASES = {
+    "own, texts": Case(Choice(name="own"), SINGLE, TEXTS),
+    "own, pairs": Case(Choice(name="own"), DOUBLE, PAIRS),
+    "own, regression": Case(Choice(name="own"), PRICED, TEXTS),
+    "mean": Case(pooled(pooling="mean"), SINGLE, TEXTS),
+    "cls, two layers": Case(pooled(pooling="cls", layers=2, hidden=12), SINGLE, TEXTS),
+    "max": Case(pooled(pooling="max"), SINGLE, TEXTS),
+    "last": Case(pooled(pooling="last"), SINGLE, TEXTS, "gpt2"),
+    "mean, pairs": Case(pooled(pooling="mean"), DOUBLE, PAIRS),
+    "mean, regression": Case(pooled(pooling="mean", layers=1), PRICED, TEXTS),
 }
-REFUSE = """
-import sys, json, warnings
+ALONE = """
+import json, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == "tunesmith":
             raise ImportError("tunesmith is refused here")
 sys.meta_path.insert(0, Refuse())
-folder, texts = sys.argv[1], json.loads(sys.argv[2])
-"""
-TRANSFORMERS = """
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-found = []
-for text in texts:
-    first, second = text if isinstance(text, list) else (text, None)
-    with torch.no_grad():
-        found.append(model(**tokenizer(first, second, truncation=True, return_tensors="pt")).logits[0].tolist())
-given = [{"text": t[0], "text_pair": t[1]} if isinstance(t, list) else t for t in texts]
-function = "none" if model.config.problem_type == "regression" else None
-piped = pipeline("text-classification", model=folder)(given, top_k=None, truncation=True, function_to_apply=function)
-print(json.dumps({"outputs": found, "piped": [{p["label"]: p["score"] for p in row} for row in piped]}))
-"""
-SENTENCES = """
 from sentence_transformers import SentenceTransformer
-model = SentenceTransformer(folder, device="cpu")
-texts = [tuple(text) if isinstance(text, list) else text for text in texts]
-print(json.dumps({"outputs": model.encode(texts).tolist()}))
-"""
-PIPELINE = """
-from transformers import pipeline
-try:
-    pipeline("text-classification", model=folder)
-    print(json.dumps("loaded"))
-except Exception as error:
-    print(json.dumps("refused"))
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+def own(folder, texts):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    outputs = []
+    for text in texts:
+        first, second = text if isinstance(text, list) else (text, None)
+        with torch.no_grad():
+            outputs.append(model(**tokenizer(first, second, truncation=True, return_tensors="pt")).logits[0].tolist())
+    given = [{"text": text[0], "text_pair": text[1]} if isinstance(text, list) else text for text in texts]
+    classify = pipeline("text-classification", model=folder)
+    options = {"function_to_apply": "none"} if model.config.problem_type == "regression" else {}
+    piped = [classify(text, top_k=None, truncation=True, **options) for text in given]
+    return {"outputs": outputs, "piped": [{part["label"]: part["score"] for part in row} for row in piped]}
+
+def pooled(folder, texts):
+    model = SentenceTransformer(folder, device="cpu")
+    outputs = model.encode([tuple(text) if isinstance(text, list) else text for text in texts]).tolist()
+    try:
+        pipeline("text-classification", model=folder)
+        refused = False
+    except Exception:
+        refused = True
+    return {"outputs": outputs, "refused": refused}
+
+found = {name: globals()[kind](folder, texts) for name, kind, folder, texts in json.loads(sys.argv[1])}
+print(json.dumps(found))
 """
 
 
-def alone(code: str, run: Path, texts: list) -> object:
-    """What a library alone prints for the texts, as JSON."""
-    command = [sys.executable, "-c", REFUSE + code, str(run / "model"), json.dumps(texts)]
-    done = subprocess.run(command, capture_output=True, text=True)
+def export(case: Case, source: Any, out: Any) -> Run:
+    """The Run of a tiny random net, exported; rows longer than 16 tokens are cut."""
+    *inputs, target = case.rows
+    recipe = {
+        "data": {"source": "memory:toy", "valid": "memory:toy", "inputs": inputs, "target": target, "max_length": 16},
+        "model": {"name": str(source), "head": case.head},
+        "train": {"device": "cpu"},
+    }
+    objects = Objects(data=case.rows, valid=case.rows)
+    job = prepare(Recipe.model_validate(recipe), objects, machine.start("cpu", "fp32"), lambda _line: None)
+    job = replace(job, head=case.head, micro=8)
+    run = folder.begin(job, out)
+    head = {"name": case.head.name, "options": case.head.options}
+    run.write("measured.json", {"target": job.rows.target.as_json(), "head": head})
+    folder.save_model(job, run, job.net())
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(families, tmp_path_factory):
+    """Case -> its exported Run."""
+    place = tmp_path_factory.mktemp("exports")
+    sources = {family: families.tiny_folder(family, place / family) for family in ("bert", "gpt2")}
+    return {name: export(case, sources[case.family], place / f"run {name}") for name, case in CASES.items()}
+
+
+@pytest.fixture(scope="module")
+def alone(runs):
+    """Case -> what the libraries alone answer, all in one process that refuses to import Tunesmith."""
+    asked = [(name, case.head.name, str(runs[name].model), case.texts) for name, case in CASES.items()]
+    done = subprocess.run([sys.executable, "-c", ALONE, json.dumps(asked)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture
-def exported(tiny, families, tmp_path):
-    """`exported(head, rows=...)` -> the folder of a Run with a random tiny net, and its own outputs for texts."""
-
-    def make(head: Choice, rows=None, family="bert", target="label", **exceptions):
-        rows = rows or ROWS
-        recipe = {
-            "data": {"source": "memory:toy", "valid": "memory:toy", "target": target, "max_length": 16},
-            "model": {"name": str(tiny(family, **exceptions)), "head": head},
-            "train": {"device": "cpu"},
-        }
-        place = families.machine.start("cpu", "fp32")
-        job = families.prepare(Recipe.model_validate(recipe), Objects(data=rows, valid=rows), place, lambda _line: None)
-        job = replace(job, head=head, micro=8)
-        run = folder.begin(job, tmp_path / "run")
-        stored = {"name": head.name, "options": head.options}
-        run.write("measured.json", {"target": job.rows.target.as_json(), "head": stored})
-        folder.save_model(job, run, job.net())
-        return run
-
-    return make
-
-
-def answers(run, texts):
-    """The Run's outputs and probabilities for texts or pairs, here."""
-    from tunesmith.verbs import Model
-
-    loaded = load_run(run, __import__("tunesmith.training.machine", fromlist=["start"]).start("cpu", "fp32"))
-    columns = list(zip(*texts, strict=True)) if isinstance(texts[0], list) else [texts]
+def answers(run: Run, texts: list[Any]) -> Any:
+    """The Run's own predictions for texts or pairs, and its net."""
+    loaded = load_run(run, machine.start("cpu", "fp32"))
+    columns = zip(*texts, strict=True) if isinstance(texts[0], list) else [texts]
     table = Model(loaded).table(dict(zip(loaded.inputs, map(list, columns), strict=True)))
-    predictions = loaded.predict_table(table)
-    return predictions.outputs, predictions.probabilities, loaded
+    return loaded.predict_table(table), loaded.net
 
 
-def pair_rows():
-    second = [f"word{i + 20}" for i in range(16)]
-    return {"first": ROWS["text"], "second": second, "label": ROWS["label"]}
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_answers_alike_in_its_library_alone(runs, alone, name):
+    predictions, net = answers(runs[name], CASES[name].texts)
+    np.testing.assert_allclose(alone[name]["outputs"], predictions.outputs, atol=1e-5, rtol=1e-5)
+    if not net.own:
+        assert len(net.heads[HEAD].hidden) == CASES[name].head.options.get("layers", 0)
 
 
-@pytest.mark.parametrize("texts", [TEXTS, PAIRS], ids=["texts", "pairs"])
-def test_own_heads_answer_alike_in_transformers_alone(exported, texts):
-    run = exported(Choice(name="own"), rows=ROWS if texts is TEXTS else pair_rows())
-    outputs, chances, _ = answers(run, texts)
-    found = alone(TRANSFORMERS, run.path, texts)
-    np.testing.assert_allclose(found["outputs"], outputs, atol=1e-5)
-    for row, piped in zip(chances, found["piped"], strict=True):
-        assert piped == {"left": pytest.approx(row[0], abs=1e-5), "right": pytest.approx(row[1], abs=1e-5)}
+@pytest.mark.parametrize("name", ["own, texts", "own, pairs"])
+def test_the_pipeline_gives_the_same_probabilities_under_the_label_names(runs, alone, name):
+    predictions, _ = answers(runs[name], CASES[name].texts)
+    for chances, piped in zip(predictions.probabilities, alone[name]["piped"], strict=True):
+        assert piped == pytest.approx(dict(zip(("left", "right"), chances.tolist(), strict=True)), abs=1e-5)
 
 
-def test_an_own_head_regresses_in_the_unit_of_the_target(exported):
-    rows = {"text": ROWS["text"], "price": [100.5 + 7.3 * i for i in range(16)]}
-    run = exported(Choice(name="own"), rows=rows, target="price")
-    outputs, _, loaded = answers(run, TEXTS)
-    assert loaded.target.mean > 100 and abs(outputs.mean() - loaded.target.mean) < 60
-    found = alone(TRANSFORMERS, run.path, TEXTS)
-    np.testing.assert_allclose(found["outputs"], outputs, rtol=1e-5)
-    np.testing.assert_allclose([[*row.values()] for row in found["piped"]], outputs, rtol=1e-5)
+@pytest.mark.parametrize("name", ["own, regression", "mean, regression"])
+def test_a_regression_answers_in_the_unit_of_its_target(alone, name):
+    middle = np.mean(PRICED["price"])
+    assert abs(np.mean(alone[name]["outputs"]) - middle) < 2 * np.std(PRICED["price"])
+    assert middle > 100
 
 
-POOLED = [
-    ("bert", {"pooling": "mean"}),
-    ("bert", {"pooling": "cls", "layers": 2, "hidden": 12}),
-    ("bert", {"pooling": "max"}),
-    ("gpt2", {"pooling": "last"}),
-]
+def test_the_pipeline_gives_the_same_values_for_a_regression(alone):
+    piped = [list(row.values()) for row in alone["own, regression"]["piped"]]
+    np.testing.assert_allclose(piped, alone["own, regression"]["outputs"], rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("family", "options"), POOLED, ids=lambda value: value["pooling"] if "pooling" in value else ""
-)
-def test_pooled_heads_answer_alike_in_sentence_transformers_alone(exported, family, options):
-    run = exported(Choice(name="pooled", options=options), family=family)
-    outputs, _, loaded = answers(run, TEXTS)
-    assert len(loaded.net.heads[HEAD].hidden) == options.get("layers", 0)
-    np.testing.assert_allclose(alone(SENTENCES, run.path, TEXTS)["outputs"], outputs, atol=1e-5)
-
-
-def test_pooled_heads_answer_pairs_alike_in_sentence_transformers_alone(exported):
-    run = exported(Choice(name="pooled"), rows=pair_rows())
-    outputs, _, _ = answers(run, PAIRS)
-    np.testing.assert_allclose(alone(SENTENCES, run.path, PAIRS)["outputs"], outputs, atol=1e-5)
-
-
-def test_a_pooled_head_regresses_in_the_unit_of_the_target(exported):
-    rows = {"text": ROWS["text"], "price": [100.5 + 7.3 * i for i in range(16)]}
-    run = exported(Choice(name="pooled", options={"layers": 1}), rows=rows, target="price")
-    outputs, _, loaded = answers(run, TEXTS)
-    assert loaded.target.mean > 100 and abs(outputs.mean() - loaded.target.mean) < 60
-    np.testing.assert_allclose(alone(SENTENCES, run.path, TEXTS)["outputs"], outputs, rtol=1e-5)
-
-
-def test_transformers_refuses_the_folder_of_a_pooled_head(exported):
-    run = exported(Choice(name="pooled"))
-    assert not (run.model / "config.json").exists()
-    assert alone(PIPELINE, run.path, []) == "refused"
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.head.name == "pooled"])
+def test_transformers_refuses_the_folder_of_a_pooled_head(runs, alone, name):
+    assert not (runs[name].model / "config.json").exists()
+    assert alone[name]["refused"]

@@ -1,4 +1,4 @@
-"""Plan: a strategy as data. Phases of rules that say which parameters move and how fast; first match wins."""
+"""Plan: a strategy as data, phases of rules that say which parameters move and how fast; first match wins."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.seeds import fold
+from tunesmith.seeds import fold, seed_everything
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = ("apple", "bread", "cheese", "dates", "eggs", "figs", "grapes", "honey", "ice", "juice", "kale", "lemon")
@@ -31,7 +31,7 @@ def tiny_model(folder: Path | str, family: str = "bert", **config: Any) -> Path:
     tokenizer = _tokenizer(folder)
     made = AutoConfig.for_model(family, **{**sizes, "vocab_size": len(tokenizer), "pad_token_id": 0, **config})
     with torch.random.fork_rng():
-        torch.manual_seed(fold(0, "tiny_model", family))
+        seed_everything(fold(0, "tiny_model", family))
         AutoModel.from_config(made).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""The machine: devices, precision and ranks. The only file that knows them."""
+"""The machine: devices, precision and ranks; the only file that knows them."""
 
 from __future__ import annotations
 
