@@ -1,4 +1,4 @@
-"""Full fine-tuning of MiniLM on TREC and SST-2 sentences, three seeds, everything else on "auto": scores as a table.
+"""Full fine-tuning of MiniLM on TREC and SST-2 sentences, three seeds, the rest on "auto": scores as a table.
 
 Reads the two data sets from a folder (by default ../shared/data beside the repository) and says so where it is absent."""
 

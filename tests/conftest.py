@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,3 +36,26 @@ def real_data() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture(scope="session")
+def families() -> ModuleType:
+    """bench/families.py as a module: `families.tiny_folder("bert", place)` writes a tiny random model there."""
+    file = Path(__file__).resolve().parents[1] / "bench" / "families.py"
+    spec = importlib.util.spec_from_file_location("families", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["families"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def tiny(families: ModuleType, tmp_path: Path) -> Callable[..., Path]:
+    """`tiny("bert")` writes a tiny random model of that family and gives its folder."""
+
+    def make(family: str, **fields: object) -> Path:
+        folder: Path = families.tiny_folder(family, tmp_path / family, **fields)
+        return folder
+
+    return make

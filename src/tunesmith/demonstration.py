@@ -20,7 +20,7 @@ ASK = (
 
 
 def demo(out: Path | str | None = None, *, quiet: bool = False) -> Run:
-    """Fine-tune all-MiniLM-L6-v2 on 600 support tickets (8 intents) and say what it is worth; the Run."""
+    """Fine-tune all-MiniLM-L6-v2 on 624 support tickets (8 intents) and say what it is worth; the Run."""
     started = time.perf_counter()
     tell = (lambda _line: None) if quiet else say
     with resources.as_file(resources.files("tunesmith.samples") / "support-tickets.csv") as data:

@@ -13,7 +13,6 @@ import numpy as np
 
 from tunesmith.assemble.job import Cadence, Feed, Job, Tell, prepare
 from tunesmith.assemble.rows import Objects
-from tunesmith.data.split import make_folds
 from tunesmith.delivery import folder, scores
 from tunesmith.errors import Interrupted, TunesmithError
 from tunesmith.evaluation.intervals import rising
@@ -30,9 +29,6 @@ from tunesmith.training import checkpoint, machine, measure, phases
 from tunesmith.training.loop import Event, Pace, train_phase
 from tunesmith.training.observers import EventLog, Progress
 from tunesmith.training.state import State
-
-FOLDS, SMALL_FOLDS, FEW_ROWS = 3, 5, 200
-"""Folds of the cross-validation; more of them where rows are so few that each one counts."""
 
 
 def run_recipe(
@@ -189,8 +185,7 @@ def cross_validate(job: Job, run: Run, signals: Signals, tell: Tell) -> dict[str
     """Train on folds of the training rows; the number of epochs whose held-out score is best, and the held-out outputs
     at that epoch, which are the honest valid predictions of a run that sets no row aside."""
     rows = job.rows.split.train
-    labels = None if job.rows.labels is None else job.rows.labels[rows]
-    folds = make_folds(job.rows.table.hashes[rows], labels, SMALL_FOLDS if len(rows) < FEW_ROWS else FOLDS)
+    folds = job.rows.folds(rows)
     untouched = {name: tensor.detach().clone() for name, tensor in job.net().state_dict().items()}
     held_out: dict[int, np.ndarray] = {}
     for number, (fitting, held) in enumerate(folds, 1):
@@ -254,8 +249,7 @@ def _measured_heads(job: Job) -> dict[str, float]:
     codes = job.rows.codes[rows]
     folds = [(np.arange(len(train)), np.arange(len(train), len(rows)))]
     if not len(valid):
-        labels = None if job.rows.labels is None else codes
-        folds = make_folds(job.rows.table.hashes[rows], labels, SMALL_FOLDS)
+        folds = job.rows.folds(rows)
     sign = 1 if rising(job.select) else -1
 
     def value(truth: np.ndarray, outputs: np.ndarray) -> float:

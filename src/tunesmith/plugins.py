@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib
 import importlib.metadata
 import inspect
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 from tunesmith.errors import RecipeError, nearest
@@ -27,7 +29,6 @@ KINDS = {
     "task": Kind("tunesmith.tasks", "TASK"),
     "objective": Kind("tunesmith.objectives", "objective"),
     "source": Kind("tunesmith.data.sources", "read"),
-    "loader": Kind("tunesmith.models.loaders", "load"),
     "split": Kind("tunesmith.data.splits"),
     "head": Kind("tunesmith.models.heads"),
     "optimizer": Kind("tunesmith.training.optimizers"),
@@ -66,23 +67,38 @@ def options(thing: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def describe(kind: str, name: str) -> str:
-    """The first sentence of the thing's documentation."""
-    thing = get(kind, name)
-    text = thing.about if hasattr(thing, "about") else inspect.getdoc(thing) or ""
-    return str(text).strip().split("\n")[0]
+    """The first sentence of the thing's documentation; of what ships it is read without importing the thing."""
+    return _shipped(kind).get(name) or (inspect.getdoc(get(kind, name)) or "").strip().split("\n")[0]
 
 
-def _shipped(kind: str) -> list[str]:
+@functools.cache
+def _shipped(kind: str) -> dict[str, str]:
+    """Name -> first sentence of what ships, in the order of the source: read, not imported, because torch is slow."""
     place = KINDS[kind]
-    module = importlib.import_module(place.module)
-    if place.attribute:
-        found = [info.name for info in pkgutil.iter_modules(module.__path__)]
-        return [name for name in found if hasattr(importlib.import_module(f"{place.module}.{name}"), place.attribute)]
-    return [
-        name
-        for name, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == place.module and not name.startswith("_")
-    ]
+    package, _, module = place.module.partition(".")
+    home = files(package).joinpath(*module.split("."))
+    if not place.attribute:
+        tree = ast.parse(files(package).joinpath(f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
+        return {node.name: _sentence(node) for node in functions}
+    trees = {
+        file.name.removesuffix(".py"): ast.parse(file.read_text(encoding="utf-8"))
+        for file in sorted(home.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".py")
+    }
+    return {name: _sentence(tree) for name, tree in trees.items() if place.attribute in _defined(tree)}
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """The names of a module's functions and constants."""
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return functions | {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _sentence(node: ast.FunctionDef | ast.Module) -> str:
+    """The first line of a docstring."""
+    return (ast.get_docstring(node) or "").strip().split("\n")[0]
 
 
 def _installed(kind: str) -> list[importlib.metadata.EntryPoint]:

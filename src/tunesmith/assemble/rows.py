@@ -15,7 +15,7 @@ from tunesmith import plugins
 from tunesmith.data import columns as guessing
 from tunesmith.data import profile
 from tunesmith.data.sources import open_source
-from tunesmith.data.split import Split, join
+from tunesmith.data.split import Split, join, make_folds
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, Problem, RecipeError, nearest
 from tunesmith.evaluation.intervals import known_rows
@@ -25,6 +25,9 @@ from tunesmith.tasks.task import Target, Task, as_label
 
 OF_POSITIVE = ("precision", "recall", "f1")
 """Metrics of the positive label of a binary task."""
+
+FEW_ROWS = 200
+"""Under so many rows a cross-validation has five folds."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class Rows:
         """Class codes where each row has one, to spread classes over folds."""
         return self.codes if self.codes.dtype.kind == "i" else None
 
+    def folds(self, rows: npt.NDArray[np.int64]) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Pairs of positions in `rows` to train on and to hold out: 3 folds, 5 where each row counts."""
+        labels = None if self.labels is None else self.labels[rows]
+        return make_folds(self.table.hashes[rows], labels, 5 if len(rows) < FEW_ROWS else 3)
+
     def ordered(self, labels: Sequence[str]) -> Rows:
         """The same rows with the labels in the order of a head that is kept."""
         if not labels or tuple(labels) == self.target.labels:
@@ -91,7 +99,9 @@ def open_rows(recipe: Recipe, objects: Objects) -> Rows:
     for part, table in tables.items():
         tables[part], dropped = _without_missing(table, guess.inputs, columns, asked.clean.missing)
         notes += dropped
-    if problems := profile.check_target(tables.get("", tables.get("train", train)), guess.target, guess.task):
+    separated = recipe.task != "auto" and "separator" in recipe.task.options
+    checked = tables.get("", tables.get("train", train))
+    if not separated and (problems := profile.check_target(checked, guess.target, guess.task)):
         raise DataError(problems)
     table, split = _split(tables, guess.inputs, columns, guess.task, recipe)
     task: Task = plugins.get("task", guess.task)

@@ -61,7 +61,7 @@ class Estimate:
 def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
     """Prepare the run as `fit` would, time a few real steps on a net that is thrown away, and reckon the rest."""
     check_recipe(recipe)
-    place = machine.start(recipe.train.device, recipe.train.precision)
+    place = machine.start(recipe.train.device, recipe.train.precision, deterministic=recipe.train.deterministic)
     with contextlib.closing(place):
         job = prepare(recipe, objects, place, tell)
         # From the start of the process: a fit imports, reads and loads just as this check did.
@@ -111,7 +111,7 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: 
     outputs_of(net, job.encoded, rows, place)
     per_row = (time.perf_counter() - started) / len(rows)
     seconds = cadence.total * each + passes * per_row + saves * 3 * trained / _write_speed()
-    folds = 3.0 if job.rows.cross_validated else 0.0
+    folds = len(job.rows.folds(split.train)) if job.rows.cross_validated else 0
     return seconds * (1 + folds), in_use + peak() + trained
 
 
@@ -152,7 +152,7 @@ def _in_use(job: Job) -> int:
 def _write_speed() -> float:
     """Bytes a second that are written, flushed and digested here."""
     data = os.urandom(16_000_000)
-    with tempfile.TemporaryDirectory(dir=".") as name:
+    with tempfile.TemporaryDirectory() as name:
         started = time.perf_counter()
         path = Path(name) / "data"
         with open(path, "wb") as file:

@@ -13,7 +13,6 @@ from tunesmith import plugins
 from tunesmith.assemble.job import Job
 from tunesmith.assemble.loaded import load_run
 from tunesmith.data.encoders.text import read_texts
-from tunesmith.data.split import make_folds
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
 from tunesmith.evaluation.predict import Predictions, outputs_of
@@ -90,8 +89,7 @@ def _baselines(job: Job, run: Run, part: str, rows: np.ndarray, names: list[str]
         outputs = np.zeros((len(rows), job.rows.target.num_outputs))
         folds = [(np.arange(len(train)), np.arange(len(rows)))]
         if by_folds:
-            labels = None if job.rows.labels is None else job.rows.labels[train]
-            folds = make_folds(job.rows.table.hashes[train], labels, 5)
+            folds = job.rows.folds(train)
         for fitting, held in folds:
             outputs[held] = _learn(job, learn, train[fitting], rows[held])
         predictions = Predictions(

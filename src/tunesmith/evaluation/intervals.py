@@ -28,8 +28,9 @@ Own = Callable[[list[Any], list[Any]], float]
 
 
 def rising(name: str) -> bool:
-    """Whether more of this metric is better."""
-    return name not in FALLING
+    """Whether more of this metric is better; a metric of another package says otherwise by an attribute `falling`."""
+    known = name in plugins.names("metric")
+    return name not in FALLING and not (known and getattr(plugins.get("metric", name), "falling", False))
 
 
 def score(

@@ -1,4 +1,4 @@
-"""Heads: what turns hidden states into outputs. A function a head; its keyword-only parameters are the options."""
+"""Heads: what turns hidden states into outputs, a function each; its keyword-only parameters are the options."""
 
 from __future__ import annotations
 

@@ -116,18 +116,18 @@ def _blocks(model: nn.Module, calls: Mapping[nn.Module, _Call]) -> tuple[list[nn
 
 
 def _lists(module: nn.Module, calls: Mapping[nn.Module, _Call]) -> Iterator[list[nn.Module]]:
-    """The block lists below `module`, outermost first; a list whose items change the shape of the states one after the
+    """The block lists in `module`, outermost first; a list whose items change the shape of the states one after the
     other is a list of lists (the stages of ResNet, ConvNeXt, Swin). Lists inside other blocks are parts of the block:
     experts, T5's sub-layers, the feed-forwards of MobileBERT, the convolutions of a residual block."""
-    for child in module.children():
-        items = list(dict.fromkeys(item for item in child.children() if item in calls))
-        if not _is_block_list(child, items, calls):
+    items = list(dict.fromkeys(item for item in module.children() if item in calls))
+    if not _is_block_list(module, items, calls):
+        for child in module.children():
             yield from _lists(child, calls)
-        elif len({calls[item].shape for item in items}) == 1:
-            yield items
-        else:
-            for item in items:
-                yield from list(_lists(item, calls)) or [[item]]
+    elif len({calls[item].shape for item in items}) == 1:
+        yield items
+    else:
+        for item in items:
+            yield from list(_lists(item, calls)) or [[item]]
 
 
 def _is_block_list(module: nn.Module, items: list[nn.Module], calls: Mapping[nn.Module, _Call]) -> bool:
@@ -140,9 +140,7 @@ def _is_block_list(module: nn.Module, items: list[nn.Module], calls: Mapping[nn.
     return isinstance(module, nn.Sequential) and one_class
 
 
-def _owners(
-    model: nn.Module, calls: Mapping[nn.Module, _Call], blocks: list[nn.Module], end: int
-) -> dict[str, int]:
+def _owners(model: nn.Module, calls: Mapping[nn.Module, _Call], blocks: list[nn.Module], end: int) -> dict[str, int]:
     """Module name -> the number of its stage: 0 the stem, 1 the first block ..., one past the last block the neck."""
     starts = [calls[block].first for block in blocks]
     number = {block: index for index, block in enumerate(blocks, 1)}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunesmith.models import heads
+from tunesmith import plugins
 from tunesmith.models.pooling import output_layer
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.stages import Stage
@@ -31,7 +31,8 @@ class Tunable(nn.Module):
         if self.own:
             self.heads = nn.ModuleDict()
         else:
-            self.heads = nn.ModuleDict({HEAD: heads.pooled(pretrained.width, num_outputs, **options)})
+            made = plugins.get("head", head)(pretrained.width, num_outputs, **options)
+            self.heads = nn.ModuleDict({HEAD: made})
             if pretrained.head_choice.get("weights") and pretrained.head_choice["options"] == dict(options):
                 self.heads[HEAD].load_state_dict(pretrained.head_choice["weights"])
         self.stages = _with_head(self, pretrained)

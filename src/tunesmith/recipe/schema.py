@@ -85,7 +85,7 @@ class Data(Part):
     """Tokens per row at most; longer rows are cut, and it is said how many."""
     clean: Clean = Clean()
     split: Auto | Choice = Field("auto", union_mode="left_to_right")
-    """How train, valid and test are made from one source: `hash`, or `column` (a column that says so)."""
+    """How train, valid and test are made: `hash`, `column` (it tells), `all` (every row trains), `given` (files)."""
 
     @model_validator(mode="before")
     @classmethod

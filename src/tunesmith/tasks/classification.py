@@ -62,7 +62,6 @@ def decode(probabilities: np.ndarray, target: Target) -> list[str]:
 
 TASK = Task(
     name="classification",
-    about="One label out of two or more for each row.",
     problem_type="single_label_classification",
     learn=learn,
     encode=encode,

@@ -84,7 +84,6 @@ def _truth(value: Any, column: str) -> float:
 
 TASK = Task(
     name="multilabel",
-    about="Any number of labels for each row.",
     problem_type="multi_label_classification",
     learn=learn,
     encode=encode,

@@ -56,7 +56,6 @@ def _numbers(values: Sequence[Any]) -> np.ndarray:
 
 TASK = Task(
     name="regression",
-    about="One number for each row.",
     problem_type="regression",
     learn=learn,
     encode=encode,

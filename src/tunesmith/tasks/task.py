@@ -50,7 +50,6 @@ class Task:
     """A frozen record of functions; `values` are what the target column holds, one a row."""
 
     name: str
-    about: str
     problem_type: str
     """transformers' word for it, written into the model's config."""
     learn: Callable[..., Target]

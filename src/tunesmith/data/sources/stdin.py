@@ -27,4 +27,5 @@ def read(source: Any) -> dict[str, Table]:
             is_json = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
         named = path.with_suffix(".jsonl" if is_json else ".csv")
         path.rename(named)
-        return (jsonl if is_json else delimited).read(named)
+        tables: dict[str, Table] = (jsonl if is_json else delimited).read(named)
+        return tables
