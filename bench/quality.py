@@ -1,6 +1,6 @@
 """Full fine-tuning of MiniLM on TREC and SST-2 sentences, three seeds, the rest on "auto": scores as a table.
 
-Reads the two data sets from a folder (by default ../shared/data beside the repository) and says so where it is absent."""
+Reads the two data sets from a folder (by default ../shared/data beside the repository); says so where it is absent."""
 
 from __future__ import annotations
 

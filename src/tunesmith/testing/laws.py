@@ -63,7 +63,7 @@ def optimizer(make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]) -> 
             group["lr"] = 1e-2
         made.step()
         made.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
     whole, made = start()
     losses = [step(whole, made) for _ in range(6)]
