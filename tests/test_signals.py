@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tunesmith.signals import Signals
+from tunesmith.signals import Signals, Terminated, terminable
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
@@ -17,6 +17,12 @@ def test_a_signal_is_noted_with_its_exit_code_and_interrupts_nothing(number, cod
         assert signals.code == 0
         os.kill(os.getpid(), number)
         assert signals.code == code
+
+
+def test_sigterm_interrupts_at_once_where_nothing_has_to_be_finished():
+    with pytest.raises(Terminated) as stopped, terminable():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stopped.value.code == 75
 
 
 def test_a_second_ctrl_c_interrupts_at_once():

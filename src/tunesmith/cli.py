@@ -220,9 +220,9 @@ def _run(arguments: list[str]) -> int:
     except Interrupted as error:
         print(error, file=sys.stderr)
         return error.code
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as stop:
         print("interrupted", file=sys.stderr)
-        return 130
+        return int(getattr(stop, "code", 130))
     except BrokenPipeError:
         sys.stderr.close()
         return 0

@@ -23,7 +23,7 @@ from tunesmith.models.tunable import Tunable
 from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.run import Run
-from tunesmith.signals import Signals
+from tunesmith.signals import Signals, terminable
 from tunesmith.tasks.task import Target
 from tunesmith.training import checkpoint, machine, measure, phases
 from tunesmith.training.loop import Event, Pace, train_phase
@@ -44,16 +44,19 @@ def run_recipe(
     check_recipe(recipe)
     place = machine.start(recipe.train.device, recipe.train.precision, deterministic=recipe.train.deterministic)
     tell, quiet = (tell, quiet) if place.first else (_say_nothing, True)
-    with contextlib.closing(place), Signals() as signals:
+    with contextlib.closing(place), terminable():
         job = prepare(recipe, objects, place, tell)
         run = folder.begin(job, out) if resume is None else folder.reopen(job, resume)
         try:
-            job = measured(job, run, signals, tell)
+            job = measured(job, run, tell)
             tell(f"run folder: {run.path}")
-            net = train(job, run, signals, tell, quiet)
+            net = train(job, run, tell, quiet)
             folder.save_model(job, run, net)
             scores.score_run(job, run)
             folder.finish(job, run, tell)
+        except KeyboardInterrupt as error:
+            what = f"interrupted; continue with: tunesmith fit --resume {run.path}"
+            raise Interrupted(what, getattr(error, "code", 130)) from None
         except (TunesmithError, OSError) as error:
             folder.forget_if_empty(run, resumed=resume is not None)
             if isinstance(error, OSError) and full(error):
@@ -62,7 +65,7 @@ def run_recipe(
         return run
 
 
-def measured(job: Job, run: Run, signals: Signals, tell: Tell) -> Job:
+def measured(job: Job, run: Run, tell: Tell) -> Job:
     """Settle what must be measured on the rows (head, micro-batch, and the length where no row is set aside), and
     write it to measured.json; a resume reads it there."""
     stored = run.measured if (run.path / "measured.json").is_file() else {}
@@ -72,7 +75,7 @@ def measured(job: Job, run: Run, signals: Signals, tell: Tell) -> Job:
         job, stored["micro"] = _with_micro(job, tell)
         stored["target"] = job.rows.target.as_json()
         if job.rows.cross_validated:
-            stored["length"] = cross_validate(job, run, signals, tell)
+            stored["length"] = cross_validate(job, run, tell)
         stored = job.machine.agree(stored)
         if job.machine.first:
             run.write("measured.json", stored)
@@ -83,7 +86,7 @@ def measured(job: Job, run: Run, signals: Signals, tell: Tell) -> Job:
     return replace(job, rows=rows, head=head, micro=stored["micro"], epochs=length and length["epochs"])
 
 
-def train(job: Job, run: Run, signals: Signals, tell: Tell, quiet: bool) -> Tunable:
+def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
     """Train through the plan's phases; evaluate, keep the best, save, stop: the lines under the `for`."""
     state, feed = State(job.net()), job.feed(job.rows.split.train)
     cadence = job.cadence(feed.steps_per_epoch)
@@ -93,7 +96,7 @@ def train(job: Job, run: Run, signals: Signals, tell: Tell, quiet: bool) -> Tuna
     if job.machine.first:
         folder.cut_events(run, state.events_bytes)
     log, progress = EventLog(run if job.machine.first else None), Progress(cadence.total, quiet)
-    with contextlib.closing(progress):
+    with contextlib.closing(progress), Signals() as signals:
         for event in steps(job, state, feed, cadence, saved, tell=tell) if not out_of_patience(job, state) else ():
             log.step(event)
             progress.step(event)
@@ -181,7 +184,7 @@ def out_of_patience(job: Job, state: State) -> bool:
     return sum(1 for score in state.scores if score["step"] > state.best["step"]) >= patience
 
 
-def cross_validate(job: Job, run: Run, signals: Signals, tell: Tell) -> dict[str, Any]:
+def cross_validate(job: Job, run: Run, tell: Tell) -> dict[str, Any]:
     """Train on folds of the training rows; the number of epochs whose held-out score is best, and the held-out outputs
     at that epoch, which are the honest valid predictions of a run that sets no row aside."""
     rows = job.rows.split.train
@@ -194,16 +197,10 @@ def cross_validate(job: Job, run: Run, signals: Signals, tell: Tell) -> dict[str
         net.load_state_dict(untouched)
         cadence = job.cadence(feed.steps_per_epoch)
         for event in steps(job, State(net), feed, cadence, tell=_say_nothing):
-            if asked := job.machine.most(signals.code):
-                raise Interrupted(
-                    f"stopped in the cross-validation; begin it again: tunesmith fit --resume {run.path}", asked
-                )
             if due(event.step, feed.steps_per_epoch, event.step == cadence.total):
                 epoch = -(-event.step // feed.steps_per_epoch)
-                whole = held_out.setdefault(
-                    epoch, np.full((len(rows), job.rows.target.num_outputs), np.nan, np.float32)
-                )
-                whole[held] = outputs_of(net, job.encoded, rows[held], job.machine)
+                nothing = np.full((len(rows), job.rows.target.num_outputs), np.nan, np.float32)
+                held_out.setdefault(epoch, nothing)[held] = outputs_of(net, job.encoded, rows[held], job.machine)
         net.load_state_dict(untouched)
     values = {
         epoch: scores.value_of(job, rows, whole) for epoch, whole in held_out.items() if not np.isnan(whole).any()

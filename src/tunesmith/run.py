@@ -37,7 +37,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.path / "scores.json").is_file() and self.weights.is_file()
+        """Whether the last of its files, the card, has been written."""
+        return (self.path / "README.md").is_file() and self.weights.is_file()
 
     @property
     def recipe(self) -> Recipe:

@@ -1,11 +1,36 @@
-"""Ctrl-C and SIGTERM as a wish that the loop grants after the step: save, then stop."""
+"""Ctrl-C and SIGTERM: a wish that the loop grants after the step, an interruption at once elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM where nothing has to be finished first; `code` is the exit status."""
+
+    code = 75
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Within the block SIGTERM raises Terminated, so that temporary files are removed as after Ctrl-C."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Signals:

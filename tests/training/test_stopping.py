@@ -13,7 +13,6 @@ from tunesmith import pipeline
 from tunesmith.delivery import folder
 from tunesmith.pipeline import due, is_best, out_of_patience
 from tunesmith.run import Run
-from tunesmith.signals import Signals
 from tunesmith.training.observers import EventLog
 from tunesmith.training.state import State
 
@@ -58,7 +57,7 @@ def train_with(job_of, tmp_path, monkeypatch):
             return value
 
         monkeypatch.setattr(pipeline, "validate", validate)
-        net = pipeline.train(job, path, Signals(), told.append, True)
+        net = pipeline.train(job, path, told.append, True)
         return net.state_dict(), seen, told
 
     return run
@@ -86,7 +85,7 @@ def test_a_score_that_the_rows_do_not_define_is_null_in_events_and_checkpoints(j
     one_class = job.rows.split.valid[job.rows.codes[job.rows.split.valid] == 0][:1]
     object.__setattr__(job.rows.split, "valid", one_class)
     run = Run(tmp_path)
-    pipeline.train(job, run, Signals(), list, True)
+    pipeline.train(job, run, list, True)
     events = [
         json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "events.jsonl").read_text().splitlines()
     ]

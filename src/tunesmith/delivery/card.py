@@ -119,7 +119,7 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
     labels = [] if task.name == "regression" else [f"{i} = `{label}`" for i, label in enumerate(target.labels)]
     local = recipe.model.name.startswith("package:") or Path(recipe.model.name).exists()
     template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(_CARD)
-    for folder, front in ((run.path, False), (run.model, True)):
+    for folder, front in ((run.model, True), (run.path, False)):
         place = recipe.deliver.push or "." if front else str(run.model.resolve())
         text = template.render(
             front=front,
