@@ -1,4 +1,6 @@
-"""Hold what `check` estimates against finished runs: seconds and peak memory of three fits, as a table of ratios."""
+"""Hold what `check` estimates against finished runs: seconds and peak memory of three fits, as a table of ratios.
+
+Words on the command line choose the runs whose names hold one of them."""
 
 from __future__ import annotations
 
@@ -38,6 +40,8 @@ def main() -> None:
     """Print the table."""
     print("| run | seconds: estimate / measured | ratio | peak: estimate / measured | ratio |\n|---|---|---|---|---|")
     for name, settings in RUNS.items():
+        if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
+            continue
         options = [part for setting in [*settings, "train.patience=0"] for part in ("--set", setting)]
         with tempfile.TemporaryDirectory() as folder:
             arguments = [str(SAMPLE), "--model", MODEL, *options]

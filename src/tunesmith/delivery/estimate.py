@@ -74,8 +74,12 @@ def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
         feed = job.feed(job.rows.split.train)
         cadence = job.cadence(feed.steps_per_epoch)
         plan = job.plan(net)
+        before = _in_use(job)
         seconds, peak = _training_cost(job, net, feed, cadence, plan.phases[-1])
-        seconds += prepared + _judging_cost(job)
+        judging, judge_bytes = _judging_cost(job)
+        # At the end the saved model is read into a second net, beside what judging imports.
+        model = sum(p.numel() * 4 for p in job.pretrained.module.parameters())
+        seconds, peak = prepared + seconds + judging, max(peak, before + judge_bytes + 2 * model)
         trains = tuple(line for phase in plan.phases for line in _what_trains(job, net, feed, phase))
         return Estimate(job.recipe, job.reasons, trains, cadence.total, seconds, peak, needed_bytes(job))
 
@@ -88,11 +92,11 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: 
     phases.freeze_unreached(net, job.objective(), feed.make(feed.rows[:2]))
     state.optimizer = job.optimizer(phases.groups(net, phase))
     trained = sum(p.numel() * 4 for p in net.parameters() if p.requires_grad)
-    most = job.micro or feed.batch
     spread = _spread(feed)
 
     def some(step: int) -> tuple[list[Batch], int]:
-        return ([feed.longest(most)], most) if step < 2 else feed(spread[step - 2])
+        """The longest batch twice, then those that are timed."""
+        return feed(spread[-1] if step < 2 else spread[step - 2])
 
     in_use = _in_use(job)
     with measure.peak_memory(place) as peak:
@@ -115,11 +119,11 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: 
     return seconds * (1 + folds), in_use + peak() + trained
 
 
-def _judging_cost(job: Job) -> float:
-    """Seconds of scoring the model and its baselines at the end: one of them is scored here, on outputs at random."""
+def _judging_cost(job: Job) -> tuple[float, int]:
+    """Seconds and bytes of scoring the model and its baselines at the end: one of them is scored here, on outputs at random."""
     split = job.rows.split
     parts = [rows for rows in (split.valid if len(split.valid) else split.train, split.test) if len(rows)]
-    started = time.perf_counter()
+    started, before = time.perf_counter(), psutil.Process().memory_info().rss
     rows = parts[-1]
     shape = (len(rows), job.rows.target.num_outputs)
     outputs = np.random.Generator(np.random.PCG64(0)).normal(size=shape)
@@ -130,7 +134,8 @@ def _judging_cost(job: Job) -> float:
     intervals.score(made, metric_names(job.recipe), classes=False)
     again = time.perf_counter() - started
     scored = sum(len(part) for part in parts) / len(rows) * (1 + len(job.rows.task.baselines))
-    return first + again * max(0.0, scored - 1)
+    in_memory = 0 if job.machine.device.type == "cuda" else psutil.Process().memory_info().rss - before
+    return first + again * max(0.0, scored - 1), max(0, in_memory)
 
 
 def _spread(feed: Feed) -> list[int]:
