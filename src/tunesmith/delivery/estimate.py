@@ -120,7 +120,7 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: 
 
 
 def _judging_cost(job: Job) -> tuple[float, int]:
-    """Seconds and bytes of scoring the model and its baselines at the end: one of them is scored here, on outputs at random."""
+    """Seconds and bytes of scoring the model and its baselines at the end: one is scored here, on random outputs."""
     split = job.rows.split
     parts = [rows for rows in (split.valid if len(split.valid) else split.train, split.test) if len(rows)]
     started, before = time.perf_counter(), psutil.Process().memory_info().rss
