@@ -222,7 +222,7 @@ def test_a_place_that_cannot_be_written_is_told(refused, fitted, csv, tmp_path):
 
 def test_a_run_that_did_not_finish_says_how_to_finish_it(refused, fitted, csv, tmp_path):
     broken = shutil.copytree(fitted, tmp_path / "broken")
-    (broken / "scores.json").unlink()
+    (broken / "README.md").unlink()
     for verb in ("predict", "evaluate"):
         refused(("did not finish", "--resume", str(broken)), verb, broken, csv)
 
