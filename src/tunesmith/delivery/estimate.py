@@ -77,9 +77,10 @@ def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
         before = _in_use(job)
         seconds, peak = _training_cost(job, net, feed, cadence, plan.phases[-1])
         judging, judge_bytes = _judging_cost(job)
-        # At the end the saved model is read into a second net, beside what judging imports.
+        # At the end the saved model is read again, beside what judging imports: its file as mapped, a second net, and
+        # the weights that are copied into it.
         model = sum(p.numel() * 4 for p in job.pretrained.module.parameters())
-        seconds, peak = prepared + seconds + judging, max(peak, before + judge_bytes + 2 * model)
+        seconds, peak = prepared + seconds + judging, max(peak, before + judge_bytes + 3 * model)
         trains = tuple(line for phase in plan.phases for line in _what_trains(job, net, feed, phase))
         return Estimate(job.recipe, job.reasons, trains, cadence.total, seconds, peak, needed_bytes(job))
 
