@@ -26,7 +26,7 @@ from tunesmith.run import Run
 from tunesmith.signals import Signals, terminable
 from tunesmith.tasks.task import Target
 from tunesmith.training import checkpoint, machine, measure, phases
-from tunesmith.training.loop import Event, Pace, train_phase
+from tunesmith.training.loop import Event, train_phase
 from tunesmith.training.observers import EventLog, Progress
 from tunesmith.training.state import State
 
@@ -128,9 +128,9 @@ def steps(
     job: Job, state: State, feed: Feed, cadence: Cadence, saved: Path | None = None, *, tell: Tell
 ) -> Iterator[Event]:
     """The steps of all phases, from where the State stands."""
-    plan, objective = job.plan(state.net), job.objective()
+    plan, objective = job.plan, job.objective()
     state.moved = phases.moving(state.net, plan)
-    ends = np.round(np.cumsum([phase.share for phase in plan.phases]) * cadence.total).astype(int)
+    told: set[str] = set()
     for index, phase in enumerate(plan.phases):
         if index < state.phase:
             continue
@@ -138,15 +138,16 @@ def steps(
             state.phase, state.phase_step = index, 0
         phases.open_phase(state.net, phase)
         unreached = phases.freeze_unreached(state.net, objective, feed.make(feed.rows[:2]))
-        if unreached:
+        if unreached and not told:
             tell(f"not read by this head, left as they were: {', '.join(unreached[:3])}{' ...' * (len(unreached) > 3)}")
-        state.optimizer = job.optimizer(phases.groups(state.net, phase))
+            told.update(unreached)
+        before, state.optimizer = state.optimizer, job.optimizer(phases.groups(state.net, phase))
+        if plan.carry:
+            phases.carry(before, state.optimizer)
         if saved is not None:
             checkpoint.restore(state, saved)
             saved = None
-        train_options = job.recipe.train
-        assert train_options.lr != "auto"
-        pace = Pace(int(ends[index]), train_options.lr, job.factor(cadence), train_options.clip, job.recipe.seed)
+        pace = job.pace(index, cadence, feed.steps_per_epoch)
         yield from train_phase(state, phase.name, feed, objective, pace, job.machine)
 
 
@@ -162,7 +163,7 @@ def validate(job: Job, state: State, log: EventLog) -> float:
     outputs = outputs_of(state.net, job.encoded, rows, job.machine)
     value = scores.value_of(job, rows, outputs)
     known = None if np.isnan(value) else value
-    state.scores.append({"step": state.step, "value": known})
+    state.scores.append({"step": state.step, "phase": state.phase, "value": known})
     seconds = round(time.perf_counter() - started, 4)
     log.line("evaluate", step=state.step, metric=job.select, value=known, seconds=seconds)
     return value
@@ -176,12 +177,13 @@ def is_best(state: State, value: float, metric: str) -> bool:
 
 
 def out_of_patience(job: Job, state: State) -> bool:
-    """Whether the last `patience` evaluations brought no better score."""
+    """Whether the last `patience` evaluations brought no better score; only those of the last phase count."""
     patience = job.recipe.train.patience
     assert patience != "auto"
     if patience == 0 or state.best is None:
         return False
-    return sum(1 for score in state.scores if score["step"] > state.best["step"]) >= patience
+    since = [score for score in state.scores if score["step"] > state.best["step"]]
+    return sum(1 for score in since if score["phase"] == len(job.plan.phases) - 1) >= patience
 
 
 def cross_validate(job: Job, run: Run, tell: Tell) -> dict[str, Any]:
@@ -262,12 +264,12 @@ def _measured_heads(job: Job) -> dict[str, float]:
 def _with_micro(job: Job, tell: Tell) -> tuple[Job, int]:
     """The recipe's micro-batch, else the most rows of a step that fit into memory at once."""
     batch = job.recipe.train.batch
-    assert batch != "auto"
+    assert isinstance(batch, int)
     if job.micro is not None:
         return job, job.micro
     net = job.net()
     feed = job.feed(job.rows.split.train, micro=batch)
-    phases.open_phase(net, job.plan(net).phases[-1])
+    phases.open_phase(net, job.plan.phases[-1])
     micro = measure.fitting_micro(net, job.objective(), feed.longest, batch, job.machine)
     micro = -job.machine.most(-micro)
     if micro < batch:

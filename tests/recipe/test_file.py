@@ -185,6 +185,12 @@ def test_the_template_explains_every_field_and_is_the_recipe():
     recipe = file.build({"name": "r", "data": "rows.csv", "model": "m"})
     text = file.template(recipe)
     assert file.build(tomllib.loads(text)) == recipe
+    rich = {
+        "model": {"name": "m", "edits": {"reinit": {"stages": ["block.1"]}}},
+        "train": {"lr": {"a b": 1e-3, "c": 2.0}},
+    }
+    more = file.build({"data": "rows.csv", "strategy": {"name": "last", "stages": 2}, **rich})
+    assert file.build(tomllib.loads(file.template(more))) == more == file.build(tomllib.loads(file.dump(more)))
     rows = text.splitlines()
     unexplained = [
         row

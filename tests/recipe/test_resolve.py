@@ -22,6 +22,7 @@ FACTS = Facts(
     num_valid=60,
     num_outputs=8,
     num_parameters=22_000_000,
+    phases=(("full", "body"),),
     max_positions=512,
     longest=90,
     device="cpu",
@@ -92,7 +93,23 @@ def test_larger_models_move_slower_and_a_head_alone_faster():
     rates = [resolve(_recipe(), dataclasses.replace(FACTS, num_parameters=n))[0].train.lr for n in (2e7, 1e8, 4e8, 7e9)]
     assert rates == sorted(rates, reverse=True)
     assert len(set(rates)) == 4
-    assert resolve(_recipe(strategy="head"), FACTS)[0].train.lr > rates[0]
+    moving = {
+        moves: resolve(_recipe(), dataclasses.replace(FACTS, phases=(("only", moves),)))[0].train.lr
+        for moves in ("body", "adapters", "vectors", "head")
+    }
+    assert moving["body"] == rates[0] < moving["adapters"] == moving["vectors"] < moving["head"]
+
+
+def test_phases_that_move_other_things_get_rates_of_their_own():
+    facts = dataclasses.replace(FACTS, phases=(("probe", "head"), ("full", "body")))
+    resolved, reasons = resolve(_recipe(), facts)
+    assert resolved.train.lr == {"probe": 3e-3, "full": 1e-4}
+    assert "probe: only the new head moves" in reasons["train.lr"]
+
+
+def test_a_batch_of_all_rows_is_the_training_set():
+    resolved, _ = resolve(_recipe(train={"batch": "all"}), FACTS)
+    assert resolved.train.batch == FACTS.num_train
 
 
 def test_without_valid_rows_nothing_stops_early():

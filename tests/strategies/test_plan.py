@@ -8,7 +8,9 @@ from tunesmith import plugins
 from tunesmith.errors import RecipeError
 from tunesmith.strategies.plan import Rule, assign
 
-ADDRESSES = ["stem/word.weight", "block.0/attention.weight", "block.1/attention.weight", "head/output.weight"]
+ADDRESSES = dict.fromkeys(
+    ["stem/word.weight", "block.0/attention.weight", "block.1/attention.weight", "head/output.weight"], "weight"
+)
 STAGES = ["stem", "block.0", "block.1", "head"]
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from tunesmith import pipeline
 from tunesmith.data.batch import MAIN, Batch
 from tunesmith.objectives.objective import Loss
+from tunesmith.training import clipping
 from tunesmith.training.loop import Pace, check_gradients, train_phase
 from tunesmith.training.machine import Machine
 from tunesmith.training.state import State
@@ -47,7 +48,7 @@ def test_accumulation_equals_the_large_batch_also_for_the_last_partial_window(jo
         assert losses == pytest.approx(other_losses, abs=1e-6)
 
 
-def phase_of(net, parts, *, clip=0.0, factor=lambda step: 1.0, steps=1):
+def phase_of(net, parts, *, clip=None, factor=lambda step: 1.0, steps=1):
     """Train `net` by SGD on the given parts of every batch; the events."""
     optimizer = torch.optim.SGD([{"params": list(net.parameters()), "multiple": 1.0}], lr=1.0)
     batches = [Batch((0,), {MAIN: {"x": part}}, part, torch.ones(len(part))) for part in parts]
@@ -58,7 +59,14 @@ def phase_of(net, parts, *, clip=0.0, factor=lambda step: 1.0, steps=1):
     state = State(net, optimizer)
     machine = Machine(torch.device("cpu"), "fp32")
     return list(
-        train_phase(state, "toy", lambda step: (batches, 3), objective, Pace(steps, 0.5, factor, clip, 0), machine)
+        train_phase(
+            state,
+            "toy",
+            lambda step: (batches, 3),
+            objective,
+            Pace(steps, lambda step: 0.5 * factor(step), 0, clip),
+            machine,
+        )
     )
 
 
@@ -73,7 +81,7 @@ def test_a_step_moves_by_the_rate_times_the_mean_gradient():
 def test_the_gradient_of_a_whole_batch_is_clipped():
     net = nn.Linear(1, 1, bias=False)
     before = net.weight.item()
-    phase_of(net, [torch.tensor([[10.0]]), torch.tensor([[30.0]])], clip=1.0)
+    phase_of(net, [torch.tensor([[10.0]]), torch.tensor([[30.0]])], clip=clipping.norm)
     assert net.weight.item() == pytest.approx(before - 0.5, abs=1e-5)
 
 

@@ -48,7 +48,7 @@ def test_a_pooler_that_the_head_does_not_read_is_frozen_and_told(job_of):
 def test_finding_what_the_loss_does_not_reach_leaves_gradients_modes_and_weights_alone(job_of):
     job = job_of()
     net = job.net()
-    phases.open_phase(net, job.plan(net).phases[0])
+    phases.open_phase(net, job.plan.phases[0])
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     modes = [module.training for module in net.modules()]
     assert phases.freeze_unreached(net, job.objective(), job.feed(job.rows.split.train).make(job.rows.split.train[:2]))
@@ -63,7 +63,7 @@ def test_each_phase_trains_what_its_rules_say_and_the_state_holds_what_any_phase
         Phase("all", (Rule("stem/*", None), Rule("*", 0.1)), 0.5),
     ))  # fmt: skip
     job = job_of(train={"length": "8 steps"})
-    monkeypatch.setattr(type(job), "plan", lambda self, net: plan)
+    monkeypatch.setattr(type(job), "plan", plan)
     net, feed = job.net(), job.feed(job.rows.split.train)
     state, trained = State(net), []
     for event in pipeline.steps(job, state, feed, job.cadence(feed.steps_per_epoch), tell=list):
@@ -79,8 +79,8 @@ def test_each_phase_trains_what_its_rules_say_and_the_state_holds_what_any_phase
 def test_biases_and_norms_do_not_decay(job_of):
     job = job_of()
     net = job.net()
-    phases.open_phase(net, job.plan(net).phases[0])
-    optimizer = adamw(phases.groups(net, job.plan(net).phases[0]), weight_decay=0.25)
+    phases.open_phase(net, job.plan.phases[0])
+    optimizer = adamw(phases.groups(net, job.plan.phases[0]), weight_decay=0.25)
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in net.named_parameters():
         plain = name.endswith("bias") or "LayerNorm" in name

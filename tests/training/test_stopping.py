@@ -35,10 +35,13 @@ def test_the_best_score_is_the_largest_or_of_an_error_the_smallest():
     ("patience", "later", "stops"), [(2, 1, False), (2, 2, True), (1, 1, True), (0, 9, False), (3, 2, False)]
 )
 def test_patience_counts_evaluations_after_the_best_and_zero_is_off(patience, later, stops):
-    job = SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(patience=patience)))
-    scores = [{"step": step, "value": 0.1} for step in range(1, 5 + later)]
+    plan = SimpleNamespace(phases=("probe", "full"))
+    job = SimpleNamespace(recipe=SimpleNamespace(train=SimpleNamespace(patience=patience)), plan=plan)
+    scores = [{"step": step, "phase": 1, "value": 0.1} for step in range(1, 5 + later)]
     assert out_of_patience(job, State(None, scores=scores, best={"step": 4})) is stops
     assert not out_of_patience(job, State(None, scores=scores))
+    earlier = [score | {"phase": 0} for score in scores]
+    assert not out_of_patience(job, State(None, scores=earlier, best={"step": 4})), "an early phase runs its course"
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def train_with(job_of, tmp_path, monkeypatch):
         def validate(job, state, log):
             seen[state.step] = {name: tensor.clone() for name, tensor in state.net.state_dict().items()}
             value = next(given)
-            state.scores.append({"step": state.step, "value": value})
+            state.scores.append({"step": state.step, "phase": state.phase, "value": value})
             return value
 
         monkeypatch.setattr(pipeline, "validate", validate)
@@ -91,7 +94,7 @@ def test_a_score_that_the_rows_do_not_define_is_null_in_events_and_checkpoints(j
     ]
     assert [event["value"] for event in events if event["event"] == "evaluate"] == [None, None]
     state = json.loads((tmp_path / "checkpoints" / "step-00000002" / "state.json").read_text())
-    assert state["scores"] == [{"step": 1, "value": None}, {"step": 2, "value": None}] and state["best"] is None
+    assert state["scores"] == [{"step": step, "phase": 0, "value": None} for step in (1, 2)] and state["best"] is None
 
 
 def test_a_loss_that_is_not_finite_is_null_in_the_events(tmp_path):

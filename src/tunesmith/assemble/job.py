@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from tunesmith.data.batch import MAIN, Batch
 from tunesmith.data.encoders.text import TextRows, encode_texts
 from tunesmith.data.order import epoch_batches, parts
 from tunesmith.duration import Duration
-from tunesmith.errors import ModelError, Problem, RecipeError
+from tunesmith.errors import ModelError, Problem, RecipeError, nearest
 from tunesmith.models.loaders import transformers
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.tunable import Tunable
@@ -26,7 +27,8 @@ from tunesmith.recipe.facts import Facts
 from tunesmith.recipe.resolve import resolve
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.seeds import fold, seed_everything
-from tunesmith.strategies.plan import Plan
+from tunesmith.strategies.plan import Edit, Plan
+from tunesmith.training.loop import Pace
 from tunesmith.training.machine import Machine
 
 Tell = Callable[[str], None]
@@ -37,9 +39,12 @@ class Cadence:
     """A run's lengths in optimizer steps."""
 
     total: int
-    warmup: int
     evaluate: int
     save: int
+
+    def ends(self, plan: Plan) -> list[int]:
+        """The last step of each phase."""
+        return [int(end) for end in np.round(np.cumsum([phase.share for phase in plan.phases]) * self.total)]
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,10 @@ class Job:
         """The metric that decides."""
         return self.recipe.evaluate.select
 
-    def plan(self, net: Tunable) -> Plan:
-        strategy = self.recipe.strategy
-        made: Plan = plugins.get("strategy", strategy.name)([stage.name for stage in net.stages], **strategy.options)
-        return made
+    @property
+    def plan(self) -> Plan:
+        """What trains, how fast and when."""
+        return plan_of(self.recipe, self.pretrained)
 
     def net(self) -> Tunable:
         """The Tunable on its device; the seed decides the new head's weights, whatever happened before."""
@@ -88,7 +93,7 @@ class Job:
         dtype = torch.int64 if self.rows.codes.dtype.kind == "i" else torch.float32
         codes = torch.from_numpy(self.rows.codes).to(dtype)
         batch = self.recipe.train.batch
-        assert batch != "auto"
+        assert isinstance(batch, int)
         micro = micro or self.micro or batch
         return Feed(self.encoded, codes, rows, batch, micro, self.recipe.seed, self.machine)
 
@@ -97,11 +102,11 @@ class Job:
         train = self.recipe.train
         length = Duration(self.epochs, "epochs") if self.epochs else Duration.parse(train.length)
         total = length.steps(steps_per_epoch=steps_per_epoch)
-        warmup, evaluate, save = (
+        evaluate, save = (
             Duration.parse(text).steps(steps_per_epoch=steps_per_epoch, total=total)
-            for text in (train.warmup, train.every.evaluate, train.every.save)
+            for text in (train.every.evaluate, train.every.save)
         )
-        return Cadence(total, warmup, evaluate, save)
+        return Cadence(total, evaluate, save)
 
     def objective(self) -> Objective:
         name = self.recipe.objective.name
@@ -114,18 +119,55 @@ class Job:
         made: torch.optim.Optimizer = plugins.get("optimizer", choice.name)(groups, **choice.options)
         return made
 
-    def factor(self, cadence: Cadence) -> Callable[[int], float]:
-        """The rate's factor at a step: a straight rise over the warm-up, then the schedule over the rest."""
+    def pace(self, index: int, cadence: Cadence, steps_per_epoch: int) -> Pace:
+        """How a phase moves; its schedule runs over the phase, or over the whole where the plan carries."""
+        plan, lr = self.plan, self.recipe.train.lr
+        assert lr != "auto"
+        ends = cadence.ends(plan)
+        start = ends[index - 1] if index and not plan.carry else 0
+        total = (cadence.total if plan.carry else ends[index]) - start
+        peak = lr[plan.phases[index].name] if isinstance(lr, dict) else lr
+        factor = self.factor(total, steps_per_epoch)
+        return Pace(ends[index], lambda step: peak * factor(step - start), self.recipe.seed, self.clip())
+
+    def factor(self, total: int, steps_per_epoch: int) -> Callable[[int], float]:
+        """The rate's factor at a step of `total`: a straight rise over the warm-up, then the schedule over the rest."""
         choice = self.recipe.train.schedule
         schedule = plugins.get("schedule", choice.name)
+        warmup = Duration.parse(self.recipe.train.warmup).steps(steps_per_epoch=steps_per_epoch, total=total)
 
         def factor(step: int) -> float:
-            if step < cadence.warmup:
-                return (step + 1) / cadence.warmup
-            rest = max(1, cadence.total - cadence.warmup)
-            return float(schedule(step - cadence.warmup, rest, **choice.options))
+            if step < warmup:
+                return (step + 1) / warmup
+            return float(schedule(step - warmup, max(1, total - warmup), **choice.options))
 
         return factor
+
+    def clip(self) -> Callable[[list[torch.nn.Parameter]], None] | None:
+        """What limits the gradients of a step."""
+        choice = self.recipe.train.clip
+        if not isinstance(choice, Choice):
+            choice = Choice(name="norm", options={"limit": choice})
+            if not choice.options["limit"]:
+                return None
+        return functools.partial(plugins.get("clip", choice.name), **choice.options)
+
+
+def plan_of(recipe: Recipe, pretrained: Pretrained) -> Plan:
+    """The strategy's plan for a model's stages."""
+    names = [*(stage.name for stage in pretrained.stages), "head"]
+    made: Plan = plugins.get("strategy", recipe.strategy.name)(names, **recipe.strategy.options)
+    return made
+
+
+def apply_edits(recipe: Recipe, pretrained: Pretrained) -> None:
+    """Change the network as the recipe, then the strategy, ask; what an edit draws follows the seed."""
+    edits = [Edit(name, options) for name, options in recipe.model.edits.items()]
+    for number, edit in enumerate([*edits, *plan_of(recipe, pretrained).edits]):
+        seed_everything(fold(recipe.seed, "edit", number, edit.name))
+        homes = pretrained.homes()
+        plugins.get("edit", edit.name)(pretrained, **edit.options)
+        pretrained.restage(homes)
 
 
 def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> Job:
@@ -135,13 +177,16 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
         tell(note)
     pretrained = open_model(recipe, rows)
     tell(pretrained.told)
+    apply_edits(recipe, pretrained)
     rows = rows.ordered(pretrained.labels)
     most = min(pretrained.max_positions, 512) if recipe.data.max_length == "auto" else recipe.data.max_length
     if most > pretrained.max_positions:
         what = f"data.max_length = {most}, but {recipe.model.name} reads {pretrained.max_positions} tokens at most"
         raise RecipeError(what, remedy="leave data.max_length out")
     encoded = encode_texts(rows.table, rows.inputs, pretrained.tokenizer, most)
-    recipe, reasons = resolve(_with_places(recipe, objects), facts_of(rows, pretrained, encoded, machine))
+    plan = plan_of(recipe, pretrained)
+    _check_rates(recipe, plan)
+    recipe, reasons = resolve(_with_places(recipe, objects), facts_of(rows, pretrained, encoded, machine, plan))
     for line in _told(rows, encoded):
         tell(line)
     head = None if recipe.model.head == "auto" else recipe.model.head
@@ -161,7 +206,7 @@ def open_model(recipe: Recipe, rows: Rows) -> Pretrained:
     return pretrained
 
 
-def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Machine) -> Facts:
+def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Machine, plan: Plan) -> Facts:
     """What `resolve` may look at."""
     return Facts(
         name=_name(rows),
@@ -172,6 +217,7 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Mac
         num_valid=len(rows.split.valid),
         num_outputs=rows.target.num_outputs,
         num_parameters=sum(parameter.numel() for parameter in pretrained.body.parameters()),
+        phases=tuple((phase.name, phase.moves) for phase in plan.phases),
         max_positions=pretrained.max_positions,
         longest=encoded.longest,
         device=str(machine.device) if machine.world == 1 else machine.device.type,
@@ -260,6 +306,20 @@ def _told(rows: Rows, encoded: TextRows) -> list[str]:
         most, longest = encoded.max_length, encoded.longest
         lines.append(f"{encoded.num_cut} rows are longer than {most} tokens and are cut (longest: {longest})")
     return lines
+
+
+def _check_rates(recipe: Recipe, plan: Plan) -> None:
+    """Rates by phase must name the phases, each once."""
+    lr, names = recipe.train.lr, [phase.name for phase in plan.phases]
+    if isinstance(lr, dict):
+        for name in lr:
+            if name not in names:
+                what = f'"train.lr": the strategy {recipe.strategy.name} has no phase "{name}"'
+                raise RecipeError(what, remedy=nearest(name, names))
+        if missing := [name for name in names if name not in lr]:
+            raise RecipeError(
+                f'"train.lr" says nothing of the phase {missing[0]}', remedy=f"phases: {', '.join(names)}"
+            )
 
 
 def _check_head(head: Choice, pretrained: Pretrained) -> None:

@@ -73,7 +73,7 @@ def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
         net = job.net()
         feed = job.feed(job.rows.split.train)
         cadence = job.cadence(feed.steps_per_epoch)
-        plan = job.plan(net)
+        plan = job.plan
         before = _in_use(job)
         seconds, peak = _training_cost(job, net, feed, cadence, plan.phases[-1])
         judging, judge_bytes = _judging_cost(job)
@@ -101,7 +101,7 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: 
 
     in_use = _in_use(job)
     with measure.peak_memory(place) as peak:
-        pace = Pace(len(spread) + 2, 0.0, lambda _step: 1.0, job.recipe.train.clip, job.recipe.seed)
+        pace = Pace(len(spread) + 2, lambda _step: 0.0, job.recipe.seed, job.clip())
         events = list(train_phase(state, phase.name, some, job.objective(), pace, place))
     each = float(np.mean([event.seconds for event in events[2:]]))
     evaluations = cadence.total // cadence.evaluate if cadence.evaluate else 0
@@ -173,7 +173,7 @@ def _what_trains(job: Job, net: Tunable, feed: Feed, phase: Phase) -> list[str]:
     """For each stage: how many parameters train, of how many, and at what multiple of the rate."""
     phases.open_phase(net, phase)
     phases.freeze_unreached(net, job.objective(), feed.make(feed.rows[:2]))
-    rules, address = assign(phase.rules, net.address()), net.address()
+    rules, address = assign(phase.rules, net.kinds()), net.address()
     lines = []
     for stage in net.stages:
         mine = {name: p for name, p in address.items() if name.startswith(f"{stage.name}/")}

@@ -63,7 +63,7 @@ def needed_bytes(job: Job) -> int:
     """Disk that the run needs at its peak: the model twice, and three checkpoints (the oldest goes when the newest is
     whole) of weights, two moments and the best weights."""
     model = sum(p.numel() * 4 for p in job.pretrained.module.parameters())
-    trained = model if job.recipe.strategy.name != "head" else model // 100
+    trained = model if any(phase.moves != "head" for phase in job.plan.phases) else model // 100
     return 3 * (3 * trained + trained) + 2 * model + 10_000_000
 
 

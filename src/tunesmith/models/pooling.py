@@ -26,7 +26,11 @@ class Pooled(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """`states` (rows, tokens, width) and `mask` (rows, tokens) -> outputs (rows, num_outputs)."""
-        features = self.dropout(pool(states, mask, self.pooling))
+        return self.answer(pool(states, mask, self.pooling))
+
+    def answer(self, features: Tensor) -> Tensor:
+        """Pooled `features` (rows, width) -> outputs (rows, num_outputs)."""
+        features = self.dropout(features)
         for layer in self.hidden:
             features = self.dropout(torch.tanh(layer(features)))
         outputs: Tensor = self.output(features)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,29 @@ class Pretrained:
     """Whether the kept own head of a regression was brought from the target's unit to standard deviations."""
     head_choice: dict[str, Any] = field(default_factory=dict)
     """The pooled head of an earlier Run: its options and its weights."""
+    added: set[int] = field(default_factory=set)
+    """`id` of the parameters that edits added."""
+
+    def restage(self, before: Mapping[int, str]) -> None:
+        """Sort the parameters into the stages again after an edit: those known `before` (id -> stage) stay, a new one
+        belongs to the stage whose module holds it."""
+        holds = {module: stage.name for stage in self.stages for module in stage.modules}
+        found: dict[str, list[str]] = {stage.name: [] for stage in self.stages}
+        for name, parameter in self.body.named_parameters():
+            home = before.get(id(parameter))
+            if home is None:
+                self.added.add(id(parameter))
+                home = next((holds[path] for path in _paths(name) if path in holds), self.stages[0].name)
+            found[home].append(name)
+        self.stages = tuple(replace(stage, parameters=tuple(found[stage.name])) for stage in self.stages)
+
+    def homes(self) -> dict[int, str]:
+        """`id` of each parameter of the body -> its stage."""
+        named = dict(self.body.named_parameters())
+        return {id(named[name]): stage.name for stage in self.stages for name in stage.parameters}
+
+
+def _paths(name: str) -> list[str]:
+    """The modules around a parameter, innermost first."""
+    parts = name.split(".")[:-1]
+    return [".".join(parts[:depth]) for depth in range(len(parts), 0, -1)]

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith import plugins
-from tunesmith.models.pooling import output_layer
+from tunesmith.errors import ModelError
+from tunesmith.models.kinds import Kind, kind_of
+from tunesmith.models.pooling import Pooled, output_layer, pool
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.stages import Stage
 
@@ -36,6 +38,14 @@ class Tunable(nn.Module):
             if pretrained.head_choice.get("weights") and pretrained.head_choice["options"] == dict(options):
                 self.heads[HEAD].load_state_dict(pretrained.head_choice["weights"])
         self.stages = _with_head(self, pretrained)
+        self.added = pretrained.added
+        # What acts at random over the parts below it, and is switched off while any of them is frozen.
+        self.layerdrops = {
+            module: module.layerdrop
+            for module in self.modules()
+            if isinstance(getattr(module, "layerdrop", None), float)
+        }
+        self.masks_inputs = bool(getattr(getattr(pretrained.body, "config", None), "apply_spec_augment", False))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         output = self.body(**inputs)
@@ -45,14 +55,32 @@ class Tunable(nn.Module):
         result: Tensor = self.heads[HEAD](output.last_hidden_state, inputs["attention_mask"])
         return result
 
+    def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What a pooled head reads: one vector a row, (rows, width)."""
+        head = None if self.own else self.heads[HEAD]
+        if not isinstance(head, Pooled):
+            raise ModelError("this head has no pooled features", remedy="use --set model.head=pooled")
+        return pool(self.body(**inputs).last_hidden_state, inputs["attention_mask"], head.pooling)
+
     def address(self) -> dict[str, nn.Parameter]:
         """`stage/parameter` -> parameter, in depth order: what a strategy's rules match."""
         named = dict(self.named_parameters())
         return {f"{stage.name}/{name}": named[name] for stage in self.stages for name in stage.parameters}
 
+    def kinds(self) -> dict[str, Kind]:
+        """`stage/parameter` -> what it is, in depth order."""
+        named, modules = dict(self.named_parameters()), dict(self.named_modules())
+        found: dict[str, Kind] = {}
+        for stage in self.stages:
+            for name in stage.parameters:
+                owner, _, own = name.rpartition(".")
+                new = id(named[name]) in self.added
+                found[f"{stage.name}/{name}"] = "adapter" if new else kind_of(modules[owner], own)
+        return found
+
     def settle(self) -> None:
         """Training mode where something trains; evaluation mode in frozen stages and whatever is all frozen there:
-        no dropout, BatchNorm statistics fixed, no layers dropped over a frozen part."""
+        no dropout, BatchNorm statistics fixed; over a frozen part no layers dropped and no inputs masked."""
         self.train()
         named = dict(self.named_parameters())
         modules = dict(self.named_modules())
@@ -66,8 +94,11 @@ class Tunable(nn.Module):
             parameters = list(module.parameters())
             if parameters and not any(parameter.requires_grad for parameter in parameters):
                 module.eval()
-            if some_frozen and isinstance(getattr(module, "layerdrop", None), float):
-                module.layerdrop = 0.0
+        for module, rate in self.layerdrops.items():
+            module.__dict__["layerdrop"] = 0.0 if some_frozen else rate
+        if self.masks_inputs:
+            config: Any = self.body.config
+            config.apply_spec_augment = not some_frozen
 
     def output_layer(self) -> nn.Linear:
         """The last linear layer: where a regression's unit is folded in."""

@@ -18,6 +18,7 @@ CHOICES = {
     "model.head": "head",
     "train.optimizer": "optimizer",
     "train.schedule": "schedule",
+    "train.clip": "clip",
 }
 """The kind of plug-in that each choice of the recipe names."""
 
@@ -86,6 +87,9 @@ def _choices(recipe: Recipe, where: str) -> list[Problem]:
             value = getattr(value, part)
         if isinstance(value, Choice):
             problems.extend(check_choice(kind, value, path, where))
+    for name, options in recipe.model.edits.items():
+        choice = Choice.model_validate({"name": name, "options": options})
+        problems.extend(check_choice("edit", choice, f"model.edits.{name}", where))
     return problems
 
 
@@ -106,7 +110,7 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
     if train.every.evaluate == "never" and isinstance(train.patience, int) and train.patience > 0:
         remedy = "set train.patience = 0, or let it evaluate"
         problems.append(Problem('"train.patience" has no effect when train.every.evaluate = "never"', where, remedy))
-    if train.batch != "auto" and train.micro != "auto" and train.micro > train.batch:
+    if train.batch != "auto" and train.micro != "auto" and train.batch != "all" and train.micro > train.batch:
         problems.append(Problem(f'"train.micro" = {train.micro} is more than "train.batch" = {train.batch}', where))
     if train.schedule.name == "constant" and train.schedule.options.get("floor") is not None:
         problems.append(Problem('"train.schedule.floor" has no effect on a constant rate', where))

@@ -21,6 +21,8 @@ class Facts:
     """Classes, labels, or 1 for regression."""
     num_parameters: int
     """Of the pretrained model."""
+    phases: tuple[tuple[str, str], ...]
+    """Of the strategy: the name of each phase, and what mainly moves: `body`, `head`, `vectors` or `adapters`."""
     max_positions: int
     """Tokens the model can read."""
     longest: int

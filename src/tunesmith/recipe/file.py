@@ -108,10 +108,18 @@ def _template(part: Part, section: str) -> Iterator[str]:
         if field.description:
             yield from (f"# {line.strip()}\n" for line in field.description.splitlines())
         value = value.model_dump() if isinstance(value, Choice) else value
-        yield f"# {name} =\n" if value is None else tomli_w.dumps({name: value})
+        yield f"# {name} =\n" if value is None else f"{name} = {_inline(value)}\n"
     for name, (_, value) in fields.items():
         if isinstance(value, Part) and not isinstance(value, Choice):
             yield from _template(value, f"{section}.{name}".lstrip("."))
+
+
+def _inline(value: Any) -> str:
+    """A value on the right of an equals sign; a table as an inline one, which does not open a section."""
+    if isinstance(value, Mapping):
+        pairs = (f"{tomli_w.dumps({key: 0}).partition(' = ')[0]} = {_inline(item)}" for key, item in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
 
 
 def json_schema() -> dict[str, Any]:

@@ -17,7 +17,7 @@ MEASURED = ("model.head", "train.micro")
 
 def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     """The recipe with nothing left on "auto" but what must be measured, and for each filled field the reason."""
-    batch = recipe.train.batch if recipe.train.batch != "auto" else _batch(facts)
+    batch = _batch(recipe, facts)
     chosen: dict[str, tuple[Any, str]] = {
         "name": (facts.name, "from the data's name"),
         "task": (facts.task, "from the target column"),
@@ -26,8 +26,8 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "data.split": (facts.split, "how the rows were split"),
         "data.max_length": _max_length(facts),
         "train.batch": (batch, f"{facts.num_train} training rows"),
-        "train.length": _length(recipe, facts, batch),
-        "train.lr": _rate(recipe, facts),
+        "train.length": _length(facts, batch),
+        "train.lr": _rates(facts),
         "train.warmup": _warmup(),
         "train.precision": (facts.precision, f"what {facts.device} is fast at"),
         "train.device": (facts.device, "found on this machine"),
@@ -40,36 +40,58 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     tree = recipe.model_dump()
     reasons = {path: "measured on the rows: see measured.json" for path in MEASURED if _get(tree, path) == "auto"}
     for path, (value, reason) in chosen.items():
-        if _get(tree, path) == "auto":
+        if _get(tree, path) in ("auto", "all"):
             _put(tree, path, value)
             reasons[path] = reason
     return Recipe.model_validate(tree), reasons
 
 
-def _batch(facts: Facts) -> int:
+def _batch(recipe: Recipe, facts: Facts) -> int:
     """Small sets need steps more than wide batches; 32 is the published choice for BERT (Devlin et al. 2019)."""
-    return 16 if facts.num_train < 2000 else 32
+    batch = recipe.train.batch
+    if batch == "all":
+        return facts.num_train
+    return batch if batch != "auto" else 16 if facts.num_train < 2000 else 32
 
 
-def _length(recipe: Recipe, facts: Facts, batch: int) -> tuple[str, str]:
+def _length(facts: Facts, batch: int) -> tuple[str, str]:
     """At least 3 epochs (Devlin et al. 2019), and on small sets about 500 steps (Mosbach et al. 2021: few rows
     need more steps, not a smaller rate), at most 20 epochs. A frozen body needs more passes: only its head moves."""
     steps_per_epoch = math.ceil(facts.num_train / batch)
-    wanted = 1500 if recipe.strategy.name == "head" else 300
-    most = 40 if recipe.strategy.name == "head" else 20
+    frozen = all(moves == "head" for _, moves in facts.phases)
+    wanted, most = (1500, 40) if frozen else (300, 20)
     epochs = max(3, min(most, math.ceil(wanted / steps_per_epoch)))
     return f"{epochs} epochs", f"{steps_per_epoch} steps per epoch"
 
 
-def _rate(recipe: Recipe, facts: Facts) -> tuple[float, str]:
-    """Full fine-tuning: 2e-5 to 5e-5 for base-size encoders (Devlin et al. 2019, Liu et al. 2019), more for small
-    ones (1e-4: Jiao et al. 2020, Turc et al. 2019), less for billions. A head on a frozen body: 3e-3."""
-    if recipe.strategy.name == "head":
+def _rates(facts: Facts) -> tuple[float | dict[str, float], str]:
+    """One rate where all phases agree, else one for each."""
+    found = {name: _rate(moves, facts.num_parameters) for name, moves in facts.phases}
+    first = next(iter(found.values()))
+    if all(rate == first for rate in found.values()):
+        return first
+    return {name: rate for name, (rate, _) in found.items()}, "; ".join(
+        f"{name}: {why}" for name, (_, why) in found.items()
+    )
+
+
+def _rate(moves: str, num_parameters: int) -> tuple[float, str]:
+    """The published rate for what moves, with AdamW.
+
+    A head on a frozen body: 3e-3, linear models on fixed features stand high rates (Kumar et al. 2022 search up to
+    1e-2). The body: 2e-5 to 5e-5 for base-size encoders (Devlin et al. 2019, Liu et al. 2019), more for small ones
+    (1e-4: Jiao et al. 2020, Turc et al. 2019), less for billions. Vectors (biases, norms): 1e-3, the most of what
+    Ben Zaken et al. 2022 search. Adapters: ten times the body's rate (Hu et al. 2022: 2e-4 to 5e-4 at base size)."""
+    if moves == "head":
         return 3e-3, "only the new head moves"
-    for most, rate in ((5e7, 1e-4), (2e8, 3e-5), (1e9, 2e-5)):
-        if facts.num_parameters < most:
-            return rate, f"full fine-tuning of {facts.num_parameters / 1e6:.0f}M parameters"
-    return 1e-5, f"full fine-tuning of {facts.num_parameters / 1e9:.1f}B parameters"
+    if moves == "vectors":
+        return 1e-3, "only small vectors and the head move"
+    known = ((5e7, 1e-4), (2e8, 3e-5), (1e9, 2e-5))
+    rate = next((rate for most, rate in known if num_parameters < most), 1e-5)
+    scale = f"{num_parameters / 1e6:.0f}M" if num_parameters < 1e9 else f"{num_parameters / 1e9:.1f}B"
+    if moves == "adapters":
+        return float(f"{10 * rate:.0e}"), f"adapters of a model of {scale} parameters"
+    return rate, f"full fine-tuning of {scale} parameters"
 
 
 def _warmup() -> tuple[str, str]:

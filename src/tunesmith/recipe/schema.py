@@ -102,6 +102,8 @@ class Model(Part):
     """The commit, tag or branch on the hub."""
     head: Auto | Choice = Field("auto", union_mode="left_to_right")
     """`own` (the model's classification head) or `pooled`; "auto" measures the candidates on frozen features."""
+    edits: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Changes of the network before anything trains, by name: `edits.reinit = { stages = ["block.5"] }`."""
     trust: bool = False
     """Run Python code that comes with the model."""
 
@@ -125,20 +127,20 @@ class Train(Part):
 
     length: Length = "auto"
     """Total over all phases: `"3 epochs"` or `"500 steps"`."""
-    batch: int | Auto = "auto"
-    """Rows per optimizer step, over all ranks."""
+    batch: int | Literal["auto", "all"] = "auto"
+    """Rows per optimizer step, over all ranks; "all" = the whole training set (plain gradient descent)."""
     micro: int | Auto = "auto"
     """Rows per forward and backward pass; the gradients of a step's passes add up to those of the whole batch."""
-    lr: float | Auto = "auto"
-    """Peak learning rate; a strategy's rules multiply it."""
+    lr: float | dict[str, float] | Auto = "auto"
+    """Peak learning rate, or one for each phase of the strategy by its name; a strategy's rules multiply it."""
     optimizer: Choice = Choice(name="adamw")
     """`adamw`, or with options: `{ name = "adamw", weight_decay = 0.05 }`."""
     schedule: Choice = Choice(name="linear")
     """How the rate falls after the warm-up: `linear` or `constant`."""
     warmup: Length = "auto"
     """How long the rate rises linearly from zero."""
-    clip: float = Field(1.0, ge=0)
-    """Largest norm of the gradient; 0 = no clipping."""
+    clip: Annotated[float, Field(ge=0)] | Choice = Field(1.0, union_mode="left_to_right")
+    """Largest norm of the gradient (0 = no clipping), or a choice: `norm`, `value` or `adaptive`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`fp32`, or `bf16` where the processor is fast at it; scores are always computed in fp32."""
     patience: int | Auto = "auto"

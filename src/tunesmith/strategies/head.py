@@ -8,5 +8,5 @@ from tunesmith.strategies.plan import Phase, Plan, Rule
 
 
 def plan(stages: Sequence[str]) -> Plan:
-    """The head trains on a frozen body."""
-    return Plan((Phase("head", (Rule("head/*", lr=1.0), Rule("*", lr=None))),))
+    """The head trains on a frozen body (Alain & Bengio 2017)."""
+    return Plan((Phase("head", (Rule("head/*", lr=1.0), Rule("*", lr=None)), moves="head"),))

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any, Literal
 
 from tunesmith.errors import RecipeError, nearest
+from tunesmith.models.kinds import Kind
+
+Moves = Literal["body", "head", "vectors", "adapters"]
+"""What mainly moves in a phase: published learning rates depend on it."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Parameters whose address `stage/parameter` fits the glob `match` move at `lr` times the recipe's rate;
-    None = frozen. `decay` scales the optimizer's weight decay."""
+    """Parameters whose address `stage/parameter` fits the glob `match`, and which are of `kind` if one is given, move
+    at `lr` times the recipe's rate; None = frozen. `decay` scales the optimizer's weight decay."""
 
     match: str
     lr: float | None
     decay: float = 1.0
+    kind: Kind | None = None
+
+    def fits(self, address: str, kind: Kind) -> bool:
+        return fnmatchcase(address, self.match) and self.kind in (None, kind)
 
 
 @dataclass(frozen=True)
@@ -26,21 +35,34 @@ class Phase:
     name: str
     rules: tuple[Rule, ...]
     share: float = 1.0
+    moves: Moves = "body"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of the network before anything trains: the name of a function in `models/edits` and its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Phases in order; their shares add up to 1."""
+    """Edits, then phases in order, whose shares add up to 1.
+
+    Each phase has its own optimizer, warm-up and schedule. With `carry` the optimizer keeps its state where a parameter
+    goes on moving, and one warm-up and schedule run through all phases."""
 
     phases: tuple[Phase, ...]
+    edits: tuple[Edit, ...] = ()
+    carry: bool = False
 
 
-def assign(rules: Iterable[Rule], addresses: Iterable[str]) -> Mapping[str, Rule]:
+def assign(rules: tuple[Rule, ...], addresses: Mapping[str, Kind]) -> Mapping[str, Rule]:
     """The rule of each address; an address without a rule and a rule without an address are errors."""
-    rules, found, used = tuple(rules), {}, set()
-    addresses = list(addresses)
-    for address in addresses:
-        rule = next((rule for rule in rules if fnmatchcase(address, rule.match)), None)
+    found, used = {}, set()
+    for address, kind in addresses.items():
+        rule = next((rule for rule in rules if rule.fits(address, kind)), None)
         if rule is None:
             raise RecipeError(
                 f'no rule covers the parameter "{address}"', where="strategy", remedy='end with Rule("*", ...)'
@@ -48,8 +70,16 @@ def assign(rules: Iterable[Rule], addresses: Iterable[str]) -> Mapping[str, Rule
         found[address] = rule
         used.add(rule)
     for rule in rules:
-        if rule not in used and rule.match != "*":
-            stages = list(dict.fromkeys(address.partition("/")[0] for address in addresses))
-            remedy = nearest(rule.match.partition("/")[0], stages)
-            raise RecipeError(f'the rule "{rule.match}" matches no parameter', where="strategy", remedy=remedy)
+        if rule not in used and (rule.match != "*" or rule.kind):
+            raise _idle(rule, addresses)
     return found
+
+
+def _idle(rule: Rule, addresses: Mapping[str, Kind]) -> RecipeError:
+    stages = list(dict.fromkeys(address.partition("/")[0] for address in addresses))
+    if rule.match.startswith("*"):
+        what = f"parameters of the kind {rule.kind}" if rule.kind else f'parameters like "{rule.match}"'
+        return RecipeError(f"this model has no {what}", where="strategy", remedy="choose another strategy")
+    kind = f" of the kind {rule.kind}" if rule.kind else ""
+    remedy = nearest(rule.match.partition("/")[0], stages)
+    return RecipeError(f'the rule "{rule.match}" matches no parameter{kind}', where="strategy", remedy=remedy)

@@ -12,6 +12,7 @@ import torch
 from tunesmith.data.split import Split
 from tunesmith.data.table import Table
 from tunesmith.evaluation.baselines import Learnable
+from tunesmith.models.kinds import Kind
 from tunesmith.plugins import options
 from tunesmith.strategies.plan import Plan, assign
 from tunesmith.tasks.task import Target
@@ -33,7 +34,8 @@ def strategy(plan: Callable[[Sequence[str]], Plan], stages: Sequence[str] = STAG
     made = plan(stages)
     assert made == plan(stages), "a plan is a pure function of the stages"
     assert math.isclose(sum(phase.share for phase in made.phases), 1.0), "the phases' shares add up to 1"
-    addresses = [f"{stage}/{kind}" for stage in stages for kind in ("weight", "bias")]
+    kinds: tuple[Kind, ...] = ("weight", "bias", "norm", *(("adapter",) if made.edits else ()))
+    addresses = {f"{stage}/{kind}": kind for stage in stages for kind in kinds}
     for phase in made.phases:
         rules = assign(phase.rules, addresses)
         assert set(rules) == set(addresses)
@@ -41,46 +43,78 @@ def strategy(plan: Callable[[Sequence[str]], Plan], stages: Sequence[str] = STAG
     assert any(rule.lr for address, rule in rules.items() if address.startswith("head/")), "the new head must move"
 
 
-def schedule(factor: Callable[[int, int], float], total: int = 20) -> None:
-    """Pure in the step, and between 0 and 1 throughout."""
-    values = [factor(step, total) for step in range(total)]
-    assert values == [factor(step, total) for step in range(total)]
-    assert all(0.0 <= value <= 1.0 for value in values) and max(values) > 0
+def schedule(factor: Callable[..., float], total: int = 20) -> None:
+    """Pure in the step, and in the scores where it takes them as its third parameter; between 0 and 1 throughout."""
+    import inspect
+
+    named = inspect.signature(factor).parameters.values()
+    takes = sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in named)
+    assert takes in (2, 3), "a schedule is a function of the step, the length, and perhaps the scores"
+    rising = [(number, number / 20) for number in range(20)]
+    worse = [(number, -value) for number, value in rising]
+    for scores in ([], rising, worse, [(1, math.nan), *worse]) if takes == 3 else (None,):
+        known = () if scores is None else (tuple(scores),)
+        values = [factor(step, total, *known) for step in range(total)]
+        assert values == [factor(step, total, *known) for step in reversed(range(total))][::-1]
+        assert all(0.0 <= value <= 1.0 for value in values) and max(values) > 0
 
 
 def optimizer(make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]) -> None:
-    """It lowers a convex loss, and continues to the bit from its state as saved and loaded with weights_only."""
+    """It looks at the loss in every step, lowers a convex one, moves each parameter but where the rate is 0, and continues
+    to the bit from its state as saved and loaded with weights_only."""
     import io
 
-    def start() -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
-        parameter = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3) / 3 - 1)
-        return parameter, make([{"params": [parameter], "multiple": 1.0, "decay": 1.0, "lr": 1e-2}])
+    def start() -> tuple[list[torch.nn.Parameter], torch.optim.Optimizer]:
+        matrix = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3) / 3 - 0.8)
+        vector, table = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3, 2) / 2)
+        groups: list[dict[str, Any]] = [
+            {"params": [matrix, table], "addresses": ["block.0/weight", "stem/weight"], "multiple": 1.0, "decay": 1.0},
+            {"params": [vector], "addresses": ["block.0/bias"], "multiple": 0.5, "decay": 0.0},
+        ]
+        return [matrix, vector, table], make(groups)
 
-    def step(parameter: torch.nn.Parameter, made: torch.optim.Optimizer) -> float:
-        loss = (parameter**2).sum()
-        loss.backward()
+    def step(parameters: list[torch.nn.Parameter], made: torch.optim.Optimizer, rate: float = 1e-2) -> float:
+        looks = []
+
+        def look() -> float:
+            made.zero_grad(set_to_none=True)
+            with torch.enable_grad():
+                loss = torch.stack([(parameter**2).sum() for parameter in parameters]).sum()
+                loss.backward()
+            looks.append(float(loss.detach()))
+            return looks[-1]
+
         for group in made.param_groups:
-            group["lr"] = 1e-2
-        made.step()
-        made.zero_grad()
-        return float(loss.detach())
+            group["lr"] = rate * group["multiple"]
+        made.step(look)
+        assert looks, "an optimizer has its gradients from the function it is given"
+        return looks[0]
 
     whole, made = start()
+    held = {id(parameter) for group in made.param_groups for parameter in group["params"]}
+    assert held == {id(parameter) for parameter in whole}, "its groups hold the parameters it was given, all of them"
+    before = [parameter.detach().clone() for parameter in whole]
+    step(whole, made, rate=0.0)
+    assert all(torch.equal(*pair) for pair in zip(before, whole, strict=True)), "it moves at rate 0"
     losses = [step(whole, made) for _ in range(6)]
     assert losses[-1] < losses[0]
-    parameter, made = start()
+    assert not any(torch.equal(*pair) for pair in zip(before, whole, strict=True)), "a parameter stayed where it was"
+    parameters, made = start()
+    step(parameters, made, rate=0.0)
     for _ in range(3):
-        step(parameter, made)
+        step(parameters, made)
     file = io.BytesIO()
     torch.save(made.state_dict(), file)
     file.seek(0)
     resumed, again = start()
     with torch.no_grad():
-        resumed.copy_(parameter)
+        for parameter, stored in zip(resumed, parameters, strict=True):
+            parameter.copy_(stored)
     again.load_state_dict(torch.load(file, weights_only=True))
     for _ in range(3):
         step(resumed, again)
-    assert torch.equal(whole, resumed), "resumed from its state it ends elsewhere"
+    ended = all(torch.equal(*pair) for pair in zip(whole, resumed, strict=True))
+    assert ended, "resumed from its state it ends elsewhere"
 
 
 def metric(function: Callable[..., torch.Tensor], codes: np.ndarray, chances: np.ndarray, target: Target) -> None:

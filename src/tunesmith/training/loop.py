@@ -30,13 +30,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Pace:
-    """How a phase moves: its last step, the peak rate and its factor at a step, the clip, the run's seed."""
+    """How a phase moves: its last step, the learning rate at a step, what limits the gradients, what is added to them
+    beside the loss's (a penalty; it returns its own value), and the run's seed."""
 
     last_step: int
-    lr: float
-    factor: Callable[[int], float]
-    clip: float
+    rate: Callable[[int], float]
     seed: int
+    clip: Callable[[list[nn.Parameter]], None] | None = None
+    penalty: Callable[[list[nn.Parameter]], Tensor] | None = None
 
 
 def train_phase(
@@ -56,29 +57,38 @@ def train_phase(
     parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
     while state.step < pace.last_step:
         started = time.perf_counter()
-        rate = pace.lr * pace.factor(state.step)
+        rate = pace.rate(state.step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["multiple"]
         batches, num_rows = feed(state.step)
-        total = torch.zeros(2, device=machine.device)
-        for part, batch in enumerate(batches):
-            seed_everything(fold(pace.seed, "step", state.step, part, machine.rank))
-            with machine.autocast():
-                loss = objective(state.net, batch)
-            loss.sum.backward()
-            total += torch.stack((loss.sum.detach().float(), loss.count.detach().float()))
-        total = machine.sum(total)
-        machine.sum_gradients(parameters)
-        if state.phase_step == 0:
-            check_gradients(state.net, parameters)
-        _scale(parameters, total[1])
-        if pace.clip > 0:
-            nn.utils.clip_grad_norm_(parameters, pace.clip)
-        optimizer.step()
+        loss = torch.zeros((), device=machine.device)
+
+        def gradients(batches: list[Batch] = batches, loss: Tensor = loss) -> Tensor:
+            """The step's gradients, anew; most optimizers ask once, L-BFGS as often as it likes."""
+            optimizer.zero_grad(set_to_none=True)
+            total = torch.zeros(2, device=machine.device)
+            for part, batch in enumerate(batches):
+                seed_everything(fold(pace.seed, "step", state.step, part, machine.rank))
+                with machine.autocast(), torch.enable_grad():
+                    each = objective(state.net, batch)
+                    each.sum.backward()
+                total += torch.stack((each.sum.detach().float(), each.count.detach().float()))
+            total = machine.sum(total)
+            machine.sum_gradients(parameters)
+            if state.phase_step == 0:
+                check_gradients(state.net, parameters)
+            _scale(parameters, total[1])
+            loss.copy_(total[0] / total[1])
+            value = loss if pace.penalty is None else loss + pace.penalty(parameters)
+            if pace.clip is not None:
+                pace.clip(parameters)
+            return value
+
+        optimizer.step(gradients)  # type: ignore[arg-type] # torch says float and means what can be made one
         optimizer.zero_grad(set_to_none=True)
         state.step += 1
         state.phase_step += 1
-        yield Event(state.step, name, total[0] / total[1], num_rows, rate, time.perf_counter() - started)
+        yield Event(state.step, name, loss, num_rows, rate, time.perf_counter() - started)
 
 
 def check_gradients(net: nn.Module, parameters: list[nn.Parameter]) -> None:

@@ -18,7 +18,7 @@ Optimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 def open_phase(net: Tunable, phase: Phase) -> None:
     """Switch gradients and modes to what the phase's rules say."""
-    rules = assign(phase.rules, net.address())
+    rules = assign(phase.rules, net.kinds())
     for address, parameter in net.address().items():
         parameter.requires_grad_(rules[address].lr is not None)
     net.settle()
@@ -44,16 +44,16 @@ def freeze_unreached(net: Tunable, objective: Objective, batch: Batch) -> list[s
 def moving(net: Tunable, plan: Plan) -> set[str]:
     """The names of the parameters that any phase trains."""
     names = {id(parameter): name for name, parameter in net.named_parameters()}
-    addresses, found = net.address(), set()
+    addresses, kinds, found = net.address(), net.kinds(), set()
     for phase in plan.phases:
-        rules = assign(phase.rules, addresses)
+        rules = assign(phase.rules, kinds)
         found |= {names[id(p)] for address, p in addresses.items() if rules[address].lr is not None}
     return found
 
 
 def groups(net: Tunable, phase: Phase) -> list[dict[str, Any]]:
     """Parameter groups by rate and decay; biases, norms and other vectors do not decay."""
-    rules = assign(phase.rules, net.address())
+    rules = assign(phase.rules, net.kinds())
     found: dict[tuple[float, float], list[nn.Parameter]] = {}
     for address, parameter in net.address().items():
         if parameter.requires_grad:
@@ -61,3 +61,13 @@ def groups(net: Tunable, phase: Phase) -> list[dict[str, Any]]:
             decay = rule.decay if parameter.dim() > 1 else 0.0
             found.setdefault((float(rule.lr or 0.0), decay), []).append(parameter)
     return [{"params": params, "multiple": lr, "decay": decay} for (lr, decay), params in found.items()]
+
+
+def carry(old: torch.optim.Optimizer | None, new: torch.optim.Optimizer) -> None:
+    """Give the new phase's optimizer what the old one knew of the parameters that go on moving."""
+    if old is None:
+        return
+    for group in new.param_groups:
+        for parameter in group["params"]:
+            if parameter in old.state:
+                new.state[parameter] = old.state[parameter]

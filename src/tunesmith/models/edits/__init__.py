@@ -1,0 +1,1 @@
+"""Changes of a network before anything trains: one edit() function a file."""
