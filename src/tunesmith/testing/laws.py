@@ -60,8 +60,8 @@ def schedule(factor: Callable[..., float], total: int = 20) -> None:
 
 
 def optimizer(make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]) -> None:
-    """It looks at the loss in every step, lowers a convex one, moves each parameter but where the rate is 0, and continues
-    to the bit from its state as saved and loaded with weights_only."""
+    """It looks at the loss in every step, lowers a convex one, moves each parameter but where the rate is 0, and
+    continues to the bit from its state as saved and loaded with weights_only."""
     import io
 
     def start() -> tuple[list[torch.nn.Parameter], torch.optim.Optimizer]:
