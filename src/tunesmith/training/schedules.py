@@ -115,7 +115,8 @@ def one_cycle(step: int, total: int, *, rise: float = 0.45, start: float = 0.1, 
     share = _share(step, total)
     if share < 2 * rise:
         return start + (1 - start) * (1 - abs(share - rise) / rise)
-    return start + (end - start) * (share - 2 * rise) / (1 - 2 * rise)
+    over = (share - 2 * rise) / (1 - 2 * rise)
+    return start * (1 - over) + end * over
 
 
 def slanted_triangular(step: int, total: int, *, cut_frac: float = 0.1, ratio: float = 32.0) -> float:
