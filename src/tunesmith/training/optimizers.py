@@ -224,8 +224,9 @@ def lbfgs(
 
     Meant for `train.lr = 1`, `train.batch = "all"`, a constant schedule and no clipping."""
     _check(iterations=iterations, history=history, weight_decay=weight_decay)
-    search = "strong_wolfe" if line_search else None
-    return ScaledLBFGS(_decayed(groups, weight_decay), max_iter=iterations, history_size=history, line_search_fn=search)
+    # Torch would stop after 5/4 as many looks as iterations, in the middle of a line search; one takes at most 25.
+    search = {"line_search_fn": "strong_wolfe", "max_eval": 26 * iterations} if line_search else {}
+    return ScaledLBFGS(_decayed(groups, weight_decay), max_iter=iterations, history_size=history, **search)
 
 
 _Range = tuple[Callable[[float], bool], str]
