@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -113,3 +115,86 @@ def test_options_that_have_no_effect_are_refused():
             objective(task("regression"), numbers, **options)
     with pytest.raises(RecipeError, match="loss of your own"):
         objective(task("classification"), CLASSES, lambda outputs, targets: outputs[:, 0], label_smoothing=0.1)
+
+
+def truths(outputs, codes):
+    """The probability of the truth of each row, and of several labels of each label, in float64."""
+    if codes.dim() == 1:
+        return outputs.double().softmax(1)[torch.arange(len(codes)), codes]
+    chances = outputs.double().sigmoid()
+    return torch.where(codes > 0.5, chances, 1 - chances)
+
+
+SHAPES = {
+    "focal": ({"gamma": 1.5}, lambda p: -((1 - p) ** 1.5) * p.log()),
+    "generalized": ({"q": 0.4}, lambda p: (1 - p**0.4) / 0.4),
+    "symmetric": ({"alpha": 0.3, "beta": 2.0}, lambda p: -0.3 * p.log() - 2.0 * (1 - p) * math.log(1e-4)),
+}
+LABELS = torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(("name", "codes"), [("classification", CODES), ("multilabel", LABELS)])
+@pytest.mark.parametrize("loss", SHAPES)
+def test_a_loss_is_its_papers_formula_of_the_probability_of_the_truth(loss, name, codes):
+    options, formula = SHAPES[loss]
+    made = objective(task(name), CLASSES, loss=loss, **options)
+    assert loss_of(made, codes=codes) == pytest.approx(float(formula(truths(OUTPUTS, codes)).mean()), abs=1e-6)
+
+
+def test_the_options_left_out_are_the_papers():
+    p = truths(OUTPUTS, CODES)
+    papers = {
+        "focal": -((1 - p) ** 2) * p.log(),
+        "generalized": (1 - p**0.7) / 0.7,
+        "symmetric": -0.1 * p.log() - (1 - p) * math.log(1e-4),
+    }
+    for loss, each in papers.items():
+        assert loss_of(objective(task("classification"), CLASSES, loss=loss)) == pytest.approx(float(each.mean()))
+
+
+def test_focal_loss_without_focus_and_generalized_loss_at_its_limit_are_cross_entropy():
+    expected = float(F.cross_entropy(OUTPUTS, CODES))
+    for options in ({"loss": "focal", "gamma": 0.0}, {"loss": "generalized", "q": 1e-4}):
+        assert loss_of(objective(task("classification"), CLASSES, **options)) == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize("options", [{"loss": "focal", "gamma": 0.5}, {"loss": "generalized"}, {"loss": "symmetric"}])
+def test_a_row_that_is_right_or_wrong_beyond_doubt_has_a_finite_gradient(options):
+    outputs = torch.tensor([[200.0, 0.0, -200.0], [-200.0, 0.0, 200.0]], requires_grad=True)
+    batch = Batch((0, 1), {MAIN: {}}, torch.tensor([0, 0]), torch.ones(2))
+    objective(task("classification"), CLASSES, **options)(lambda inputs: outputs, batch).sum.backward()
+    assert torch.isfinite(outputs.grad).all()
+
+
+def test_class_weights_weigh_every_loss():
+    made = objective(task("classification"), CLASSES, loss="focal", class_weights={"a": 3.0})
+    p = truths(OUTPUTS, CODES)
+    each, weight = -((1 - p) ** 2) * p.log(), torch.tensor([3.0, 1, 1, 1, 3])
+    assert loss_of(made) == pytest.approx(float((each * weight).sum() / weight.sum()), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gamma": 2.0}, 'gamma has no effect on loss = cross_entropy\n  -> it is for "focal"'),
+        ({"loss": "focal", "q": 0.5}, 'q has no effect on loss = focal\n  -> it is for "generalized"'),
+        ({"loss": "focal", "label_smoothing": 0.1}, "label_smoothing has no effect on loss = focal"),
+        ({"loss": "generalized", "q": 1.5}, "q = 1.5 is not above 0 and at most 1"),
+        ({"loss": "generalized", "q": 0.0}, "q = 0.0 is not above 0"),
+        ({"loss": "focal", "gamma": -1.0}, "gamma = -1.0 is not at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing = 1.0 is not at least 0 and below 1"),
+        ({"loss": "symmetric", "alpha": 0.0, "beta": 0.0}, "nothing would be learnt"),
+    ],
+)
+def test_a_loss_with_options_of_another_or_out_of_range_is_refused(options, said):
+    with pytest.raises(RecipeError) as caught:
+        objective(task("classification"), CLASSES, **options)
+    assert said in str(caught.value)
+
+
+def test_losses_for_labels_are_refused_for_numbers_and_beside_a_loss_of_ones_own():
+    numbers = Target(("y",), ("value",))
+    with pytest.raises(RecipeError, match="are for labels"):
+        objective(task("regression"), numbers, loss="focal")
+    with pytest.raises(RecipeError, match="loss of your own"):
+        objective(task("classification"), CLASSES, lambda outputs, targets: outputs[:, 0], loss="focal")
