@@ -224,8 +224,8 @@ def lbfgs(
 
     Meant for `train.lr = 1`, `train.batch = "all"`, a constant schedule and no clipping."""
     _check(iterations=iterations, history=history, weight_decay=weight_decay)
-    # Torch would stop after 5/4 as many looks as iterations, in the middle of a line search; one takes at most 25.
-    search = {"line_search_fn": "strong_wolfe", "max_eval": 26 * iterations} if line_search else {}
+    # Torch's own limit, 5/4 as many looks as iterations, ends line searches in the middle.
+    search = {"line_search_fn": "strong_wolfe", "max_eval": 10 * iterations} if line_search else {}
     return ScaledLBFGS(_decayed(groups, weight_decay), max_iter=iterations, history_size=history, **search)
 
 
