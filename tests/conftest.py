@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # Workers inherit it; no test reads or fills the cache of the person who runs them.
+    _CACHE = tempfile.TemporaryDirectory(prefix="tunesmith-cache-")
+    os.environ["TUNESMITH_CACHE"] = _CACHE.name
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

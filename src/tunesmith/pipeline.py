@@ -11,21 +11,24 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith.assemble import surgery
 from tunesmith.assemble.job import Cadence, Feed, Job, Tell, prepare
 from tunesmith.assemble.rows import Objects
 from tunesmith.delivery import folder, scores
-from tunesmith.errors import Interrupted, TunesmithError
+from tunesmith.errors import Interrupted, RecipeError, TunesmithError
 from tunesmith.evaluation.intervals import rising
 from tunesmith.evaluation.linear import score_features
 from tunesmith.evaluation.predict import outputs_of
 from tunesmith.files import full, no_space
+from tunesmith.models.prefix import Uncacheable, frozen_depth
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.run import Run
 from tunesmith.signals import Signals, terminable
 from tunesmith.tasks.task import Target
-from tunesmith.training import checkpoint, machine, measure, phases
+from tunesmith.training import checkpoint, gradient_norms, machine, measure, phases
+from tunesmith.training.frozen import CachedRows, cached_rows, compare
 from tunesmith.training.loop import Event, train_phase
 from tunesmith.training.observers import EventLog, Progress
 from tunesmith.training.state import State
@@ -73,6 +76,7 @@ def measured(job: Job, run: Run, tell: Tell) -> Job:
         started = time.perf_counter()
         job, stored["head"] = _with_head(job, tell)
         job, stored["micro"] = _with_micro(job, tell)
+        job, stored["stages"] = _with_stages(job, tell)
         stored["target"] = job.rows.target.as_json()
         if job.rows.cross_validated:
             stored["length"] = cross_validate(job, run, tell)
@@ -83,6 +87,7 @@ def measured(job: Job, run: Run, tell: Tell) -> Job:
     length = stored.get("length")
     head = Choice(name=stored["head"]["name"], options=stored["head"]["options"])
     rows = replace(job.rows, target=Target.from_json(stored["target"]))
+    job = surgery.with_stages(job, stored["stages"]["train"]) if stored.get("stages") else job
     return replace(job, rows=rows, head=head, micro=stored["micro"], epochs=length and length["epochs"])
 
 
@@ -97,12 +102,12 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
         folder.cut_events(run, state.events_bytes)
     log, progress = EventLog(run if job.machine.first else None), Progress(cadence.total, quiet)
     with contextlib.closing(progress), Signals() as signals:
-        for event in steps(job, state, feed, cadence, saved, tell=tell) if not out_of_patience(job, state) else ():
+        for event in steps(job, state, feed, cadence, saved, tell=tell, log=log) if not out_of_patience(job, state) else ():
             log.step(event)
             progress.step(event)
             last = event.step == cadence.total
             if due(event.step, cadence.evaluate, last) and len(job.rows.split.valid):
-                value = validate(job, state, log)
+                value = validate(job, state, feed, log)
                 progress.scored(job.select, value)
                 if is_best(state, value, job.select):
                     checkpoint.save_best(state, run.checkpoints, value, write=job.machine.first)
@@ -118,6 +123,8 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
                 tell(f"stopped at step {event.step} of {cadence.total}: no better since step {state.best['step']}")
                 break
     log.flush()
+    if feed.kept is not None:
+        compare(state.net, feed.kept, feed.rows, job.machine)
     if state.best is not None:
         checkpoint.load_best(state, run.checkpoints)
         tell(f"best valid {job.select}: {state.best['value']:.3f} at step {state.best['step']}")
@@ -125,10 +132,17 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
 
 
 def steps(
-    job: Job, state: State, feed: Feed, cadence: Cadence, saved: Path | None = None, *, tell: Tell
+    job: Job,
+    state: State,
+    feed: Feed,
+    cadence: Cadence,
+    saved: Path | None = None,
+    *,
+    tell: Tell,
+    log: EventLog | None = None,
 ) -> Iterator[Event]:
     """The steps of all phases, from where the State stands."""
-    plan, objective = job.plan, job.objective()
+    plan = job.plan
     state.moved = phases.moving(state.net, plan)
     told: set[str] = set()
     for index, phase in enumerate(plan.phases):
@@ -136,6 +150,8 @@ def steps(
             continue
         if index > state.phase:
             state.phase, state.phase_step = index, 0
+        objective = job.objective(phase)
+        feed.kept = None
         phases.open_phase(state.net, phase)
         unreached = phases.freeze_unreached(state.net, objective, feed.make(feed.rows[:2]))
         if unreached and not told:
@@ -148,7 +164,38 @@ def steps(
             checkpoint.restore(state, saved)
             saved = None
         pace = job.pace(index, cadence, feed.steps_per_epoch)
-        yield from train_phase(state, phase.name, feed, objective, pace, job.machine)
+        feed.kept = kept_rows(job, state, feed, pace.last_step - state.step, tell, log)
+        yield from train_phase(state, phase.name, job.steps(phase, feed), objective, pace, job.machine)
+
+
+def kept_rows(
+    job: Job, state: State, feed: Feed, num_steps: int, tell: Tell, log: EventLog | None
+) -> CachedRows | None:
+    """What the frozen prefix of a phase gives for every row, computed once where the phase reads it more often."""
+    how, depth = job.recipe.train.cache, frozen_depth(state.net)
+    if how == "off" or depth < 2:
+        return None
+    rows = np.union1d(job.rows.split.train, job.rows.split.valid)
+    started = time.perf_counter()
+    phase = job.plan.phases[state.phase].name
+    try:
+        if feed.augmented is not None:
+            raise Uncacheable("the rows are augmented anew in each epoch")
+        once = num_steps <= feed.steps_per_epoch
+        kept = cached_rows(state.net, job.encoded, rows, job.machine, how, only_found=once)
+    except Uncacheable as reason:
+        tell(f"phase {phase}: its {depth} frozen stages run in every step: {reason}")
+        return None
+    seconds, total = time.perf_counter() - started, len(set(kept.keys.values()))
+    found = f", {total - kept.num_computed} found on disk" if kept.num_computed < total else ""
+    tell(
+        f"phase {phase}: its {depth} frozen stages run once a row: {kept.num_computed} rows computed{found}, "
+        f"in {seconds:.1f} s, for {num_steps / feed.steps_per_epoch:.3g} passes"
+    )
+    if log is not None:
+        fields = {"phase": phase, "stages": depth, "computed": kept.num_computed, "found": total - kept.num_computed}
+        log.line("cache", **fields, seconds=round(seconds, 3))
+    return kept
 
 
 def due(step: int, every: int, last: bool) -> bool:
@@ -156,11 +203,11 @@ def due(step: int, every: int, last: bool) -> bool:
     return every > 0 and (last or step % every == 0)
 
 
-def validate(job: Job, state: State, log: EventLog) -> float:
+def validate(job: Job, state: State, feed: Feed, log: EventLog) -> float:
     """Score the validation rows; the score goes into the State, which decides from it on every rank alike."""
     started = time.perf_counter()
     rows = job.rows.split.valid
-    outputs = outputs_of(state.net, job.encoded, rows, job.machine)
+    outputs = outputs_of(state.net, feed.kept or job.encoded, rows, job.machine)
     value = scores.value_of(job, rows, outputs)
     known = None if np.isnan(value) else value
     state.scores.append({"step": state.step, "phase": state.phase, "value": known})
@@ -199,10 +246,13 @@ def cross_validate(job: Job, run: Run, tell: Tell) -> dict[str, Any]:
         net.load_state_dict(untouched)
         cadence = job.cadence(feed.steps_per_epoch)
         for event in steps(job, State(net), feed, cadence, tell=_say_nothing):
-            if due(event.step, feed.steps_per_epoch, event.step == cadence.total):
+            last = event.step == cadence.total
+            if last or (job.plan.shortens and due(event.step, feed.steps_per_epoch, last)):
                 epoch = -(-event.step // feed.steps_per_epoch)
                 nothing = np.full((len(rows), job.rows.target.num_outputs), np.nan, np.float32)
-                held_out.setdefault(epoch, nothing)[held] = outputs_of(net, job.encoded, rows[held], job.machine)
+                held_out.setdefault(epoch, nothing)[held] = outputs_of(
+                    net, feed.kept or job.encoded, rows[held], job.machine
+                )
         net.load_state_dict(untouched)
     values = {
         epoch: scores.value_of(job, rows, whole) for epoch, whole in held_out.items() if not np.isnan(whole).any()
@@ -210,7 +260,7 @@ def cross_validate(job: Job, run: Run, tell: Tell) -> dict[str, Any]:
     best = max(values, key=lambda epoch: (values[epoch] if rising(job.select) else -values[epoch], -epoch))
     if job.machine.first:
         scores.save_folds(run, held_out[best])
-    tell(f"cross-validated {job.select}: {values[best]:.3f}, best after {best} of {len(values)} epochs")
+    tell(f"cross-validated {job.select}: {values[best]:.3f}, best after {best} of {max(values)} epochs")
     # The last epoch may be a part of one, when the length is told in steps: then it is the recipe's own length.
     return {"epochs": best if best < max(values) else None, "folds": len(folds), "scores": values}
 
@@ -225,12 +275,15 @@ def _with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
         how = "it was trained for these labels"
     if head is None:
         candidates = _measured_heads(job)
-        top = max(candidates.values(), default=None)
-        names = [*["own"] * pretrained.own_head, *pretrained.poolings]
-        best = next(name for name in names if candidates.get(name) == top)
+        names = [*["own"] * (pretrained.own_head and not job.pooled), *pretrained.poolings]
+        top = max((value for name, value in candidates.items() if name in names), default=None)
+        best = next((name for name in names if candidates.get(name) == top), "own")
         head = Choice(name="own") if best == "own" else Choice(name="pooled", options={"pooling": best})
         shown = ", ".join(f"{name} {value:.3f}" for name, value in candidates.items())
         how = f"best of {shown} ({job.select} of a linear model on frozen features)"
+    if job.pooled and head.name == "own":
+        what = f"{job.recipe.objective.name} compares pooled features, and this model's own head has none"
+        raise RecipeError(what, where=pretrained.origin.name, remedy="use objective = supervised, or another model")
     job = replace(job, head=head)
     if job.rows.task.name == "regression" and job.net().output_layer().bias is None:
         # Nothing could hold the mean when the unit is folded into the output layer: it must be learnt.
@@ -268,13 +321,35 @@ def _with_micro(job: Job, tell: Tell) -> tuple[Job, int]:
     if job.micro is not None:
         return job, job.micro
     net = job.net()
-    feed = job.feed(job.rows.split.train, micro=batch)
-    phases.open_phase(net, job.plan.phases[-1])
-    micro = measure.fitting_micro(net, job.objective(), feed.longest, batch, job.machine)
+    phase = job.plan.heaviest
+    longest = job.steps(phase, job.feed(job.rows.split.train, micro=batch)).longest
+    phases.open_phase(net, phase)
+    micro = measure.fitting_micro(net, job.objective(phase), longest, batch, job.machine)
     micro = -job.machine.most(-micro)
     if micro < batch:
         tell(f"micro-batch: {micro} of the step's {batch} rows at once, to fit into memory")
     return replace(job, micro=micro), micro
+
+
+def _with_stages(job: Job, tell: Tell) -> tuple[Job, dict[str, Any] | None]:
+    """The stages that a strategy's `train = "auto"` stands for: those whose gradients are largest beside their weights,
+    under a head that was fitted for a few steps on the frozen body. The net is left as it was."""
+    count = surgery.num_wanted(job.recipe)
+    if count is None:
+        return job, None
+    net, feed, probe = job.net(), job.feed(job.rows.split.train), surgery.probe(job)
+    untouched = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+    for _ in steps(probe, State(net), feed, probe.cadence(feed.steps_per_epoch), tell=_say_nothing):
+        pass
+    phases.open_phase(net, job.plan.phases[-1])
+    phases.freeze_unreached(net, probe.objective(), feed.make(feed.rows[:2]))
+    batches = [feed(step)[0] for step in range(surgery.BATCHES)]
+    norms = gradient_norms.relative_norms(net, probe.objective(), batches, job.machine)
+    net.load_state_dict(untouched)
+    chosen = surgery.largest(norms, count)
+    shown = ", ".join(f"{stage} {norm:.2g}" for stage, norm in norms.items())
+    tell(f"stages that train: {', '.join(chosen)} (relative gradient norms: {shown})")
+    return surgery.with_stages(job, chosen), {"train": chosen, "relative_gradient_norms": norms}
 
 
 def _say_nothing(_line: str) -> None:

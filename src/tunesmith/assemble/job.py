@@ -13,7 +13,9 @@ import numpy.typing as npt
 import torch
 
 from tunesmith import plugins
+from tunesmith.assemble.feeds import Steps, augmented_rows, check_reads, steps_of
 from tunesmith.assemble.rows import Objects, Rows, open_rows
+from tunesmith.data.augment import AugmentedRows
 from tunesmith.data.batch import MAIN, Batch
 from tunesmith.data.encoders.text import TextRows, encode_texts
 from tunesmith.data.order import epoch_batches, parts
@@ -22,12 +24,13 @@ from tunesmith.errors import ModelError, Problem, RecipeError, nearest
 from tunesmith.models.loaders import transformers
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.tunable import Tunable
-from tunesmith.objectives.objective import Objective
+from tunesmith.objectives.objective import Objective, reads
 from tunesmith.recipe.facts import Facts
 from tunesmith.recipe.resolve import resolve
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.seeds import fold, seed_everything
-from tunesmith.strategies.plan import Edit, Plan
+from tunesmith.strategies.plan import Edit, Phase, Plan, then_head
+from tunesmith.training.frozen import CachedRows
 from tunesmith.training.loop import Pace
 from tunesmith.training.machine import Machine
 
@@ -62,6 +65,12 @@ class Job:
     micro: int | None = None
     epochs: int | None = None
     """A length that cross-validation measured, in place of the recipe's."""
+    strategy: Choice | None = None
+    """The strategy with the stages that were measured, in place of the recipe's."""
+    augmented: AugmentedRows | None = None
+    """The rows as training sees them, where the recipe augments them."""
+    unlabelled: AugmentedRows | None = None
+    """Rows without a target."""
 
     @property
     def select(self) -> str:
@@ -71,7 +80,12 @@ class Job:
     @property
     def plan(self) -> Plan:
         """What trains, how fast and when."""
-        return plan_of(self.recipe, self.pretrained)
+        return plan_of(self.recipe, self.pretrained, self.strategy)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether an objective of the plan reads pooled features, which the model's own head does not have."""
+        return any(reads(self.minimised(phase).name) == "pairs" for phase in self.plan.phases)
 
     def net(self) -> Tunable:
         """The Tunable on its device; the seed decides the new head's weights, whatever happened before."""
@@ -95,7 +109,11 @@ class Job:
         batch = self.recipe.train.batch
         assert isinstance(batch, int)
         micro = micro or self.micro or batch
-        return Feed(self.encoded, codes, rows, batch, micro, self.recipe.seed, self.machine)
+        return Feed(self.encoded, codes, rows, batch, micro, self.recipe.seed, self.machine, self.augmented)
+
+    def steps(self, phase: Phase, feed: Feed) -> Steps:
+        """The batches that the phase's objective reads."""
+        return steps_of(self.minimised(phase), feed, self.unlabelled)
 
     def cadence(self, steps_per_epoch: int) -> Cadence:
         """The recipe's lengths for so many steps an epoch."""
@@ -108,10 +126,15 @@ class Job:
         )
         return Cadence(total, evaluate, save)
 
-    def objective(self) -> Objective:
-        name = self.recipe.objective.name
-        make = plugins.get("objective", "supervised" if name.startswith("memory:") else name)
-        made: Objective = make(self.rows.task, self.rows.target, self.objects.loss, **self.recipe.objective.options)
+    def minimised(self, phase: Phase | None = None) -> Choice:
+        """What a phase minimises: the recipe's objective, unless it names another; that one has no options."""
+        own, name = self.recipe.objective, None if phase is None else phase.objective
+        return own if name is None or name == own.name else Choice(name=name)
+
+    def objective(self, phase: Phase | None = None) -> Objective:
+        choice = self.minimised(phase)
+        make = plugins.get("objective", "supervised" if choice.name.startswith("memory:") else choice.name)
+        made: Objective = make(self.rows.task, self.rows.target, self.objects.loss, **choice.options)
         return made
 
     def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -153,11 +176,12 @@ class Job:
         return functools.partial(plugins.get("clip", choice.name), **choice.options)
 
 
-def plan_of(recipe: Recipe, pretrained: Pretrained) -> Plan:
-    """The strategy's plan for a model's stages."""
+def plan_of(recipe: Recipe, pretrained: Pretrained, strategy: Choice | None = None) -> Plan:
+    """The plan of the strategy, if not given the recipe's, for a model's stages."""
     names = [*(stage.name for stage in pretrained.stages), "head"]
-    made: Plan = plugins.get("strategy", recipe.strategy.name)(names, **recipe.strategy.options)
-    return made
+    choice = strategy or recipe.strategy
+    made: Plan = plugins.get("strategy", choice.name)(names, **choice.options)
+    return then_head(made, recipe.objective.name) if reads(recipe.objective.name) == "pairs" else made
 
 
 def apply_edits(recipe: Recipe, pretrained: Pretrained) -> None:
@@ -186,12 +210,18 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     encoded = encode_texts(rows.table, rows.inputs, pretrained.tokenizer, most)
     plan = plan_of(recipe, pretrained)
     _check_rates(recipe, plan)
+    check_reads(recipe, plan)
+    augmented, unlabelled = augmented_rows(recipe, rows, encoded)
     recipe, reasons = resolve(_with_places(recipe, objects), facts_of(rows, pretrained, encoded, machine, plan))
     for line in _told(rows, encoded):
         tell(line)
     head = None if recipe.model.head == "auto" else recipe.model.head
     micro = None if recipe.train.micro == "auto" else recipe.train.micro
-    return Job(recipe, reasons, objects, rows, pretrained, encoded, machine, head, micro)
+    parts = (recipe, reasons, objects, rows, pretrained, encoded, machine)
+    job = Job(*parts, head=head, micro=micro, augmented=augmented, unlabelled=unlabelled)
+    for phase in plan.phases:
+        job.objective(phase)
+    return job
 
 
 def open_model(recipe: Recipe, rows: Rows) -> Pretrained:
@@ -218,6 +248,7 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Mac
         num_outputs=rows.target.num_outputs,
         num_parameters=sum(parameter.numel() for parameter in pretrained.body.parameters()),
         phases=tuple((phase.name, phase.moves) for phase in plan.phases),
+        pairs=any(phase.objective and reads(phase.objective) == "pairs" for phase in plan.phases),
         max_positions=pretrained.max_positions,
         longest=encoded.longest,
         device=str(machine.device) if machine.world == 1 else machine.device.type,
@@ -239,6 +270,9 @@ class Feed:
     micro: int
     seed: int
     machine: Machine
+    augmented: AugmentedRows | None = None
+    kept: CachedRows | None = None
+    """The rows with what the frozen prefix gave for them, while a phase reads them."""
     _epoch: tuple[int, list[npt.NDArray[np.int64]]] = field(default=(-1, []), init=False)
 
     @property
@@ -249,7 +283,7 @@ class Feed:
         epoch, index = divmod(step, self.steps_per_epoch)
         rows = self.epoch(epoch)[index]
         cut = parts(rows, micro=self.micro, world=self.machine.world)
-        return [self.make(part) for part in cut[self.machine.rank :: self.machine.world]], len(rows)
+        return [self.make(part, epoch) for part in cut[self.machine.rank :: self.machine.world]], len(rows)
 
     def epoch(self, number: int) -> list[npt.NDArray[np.int64]]:
         """The row numbers of each batch of an epoch."""
@@ -259,9 +293,12 @@ class Feed:
             self._epoch = (number, [self.rows[positions] for positions in batches])
         return self._epoch[1]
 
-    def make(self, rows: npt.NDArray[np.int64]) -> Batch:
-        """The Batch of some rows, on the device."""
-        inputs = self.machine.put(self.encoded.batch(rows))
+    def make(self, rows: npt.NDArray[np.int64], view: int | None = None) -> Batch:
+        """The Batch of some rows, on the device; with a view, as the augmentation changes them if there is one."""
+        if self.augmented is None or view is None:
+            inputs = self.machine.put((self.kept or self.encoded).batch(rows))
+        else:
+            inputs = self.machine.put(self.augmented.batch(rows, view))
         target = self.codes[torch.from_numpy(rows)].to(self.machine.device)
         weight = torch.ones(len(rows), device=self.machine.device)
         return Batch(tuple(int(row) for row in rows), {MAIN: inputs}, target, weight)
@@ -281,7 +318,7 @@ def _with_places(recipe: Recipe, objects: Objects) -> Recipe:
         return str(Path(text).expanduser().resolve()) if text is not None and Path(text).expanduser().exists() else text
 
     data = recipe.data
-    places = {"valid": whole(data.valid), "test": whole(data.test)}
+    places = {"valid": whole(data.valid), "test": whole(data.test), "unlabelled": whole(data.unlabelled)}
     places["source"] = data.source if objects.data is not None else whole(data.source)
     model = recipe.model.model_copy(update={"name": whole(recipe.model.name)})
     return recipe.model_copy(update={"data": data.model_copy(update=places), "model": model})

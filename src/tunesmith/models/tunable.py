@@ -17,6 +17,8 @@ from tunesmith.models.stages import Stage
 
 HEAD = "label"
 """The name of the one head that today's tasks use."""
+STORED = "stored."
+"""Inputs whose names begin so are outputs of the frozen prefix, by number: the net is entered behind it."""
 
 
 class Tunable(nn.Module):
@@ -38,7 +40,10 @@ class Tunable(nn.Module):
             if pretrained.head_choice.get("weights") and pretrained.head_choice["options"] == dict(options):
                 self.heads[HEAD].load_state_dict(pretrained.head_choice["weights"])
         self.stages = _with_head(self, pretrained)
+        self.body_name = next(name for name, module in self.named_modules() if module is pretrained.body)
         self.added = pretrained.added
+        self.entrance: Any = None
+        """The `prefix.Cut` that stored inputs belong to."""
         # What acts at random over the parts below it, and is switched off while any of them is frozen.
         self.layerdrops = {
             module: module.layerdrop
@@ -48,6 +53,15 @@ class Tunable(nn.Module):
         self.masks_inputs = bool(getattr(getattr(pretrained.body, "config", None), "apply_spec_augment", False))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        stored = [inputs[name] for name in inputs if name.startswith(STORED)]
+        if not stored:
+            return self.run(inputs)
+        live = {name: value for name, value in inputs.items() if not name.startswith(STORED)}
+        outputs: Tensor = self.entrance.enter(self, live, stored)
+        return outputs
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The whole net, every stage."""
         output = self.body(**inputs)
         if self.own:
             logits: Tensor = output.logits

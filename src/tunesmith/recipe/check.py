@@ -15,10 +15,13 @@ CHOICES = {
     "objective": "objective",
     "strategy": "strategy",
     "data.split": "split",
+    "data.augment": "augment",
     "model.head": "head",
     "train.optimizer": "optimizer",
     "train.schedule": "schedule",
     "train.clip": "clip",
+    "train.penalty": "penalty",
+    "train.average": "average",
 }
 """The kind of plug-in that each choice of the recipe names."""
 
@@ -114,6 +117,7 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
         problems.append(Problem(f'"train.micro" = {train.micro} is more than "train.batch" = {train.batch}', where))
     if train.schedule.name == "constant" and train.schedule.options.get("floor") is not None:
         problems.append(Problem('"train.schedule.floor" has no effect on a constant rate', where))
+    problems += _averages_without_effect(recipe, where)
     if (
         recipe.data.split != "auto"
         and recipe.data.split.name in ("hash", "column")
@@ -124,4 +128,20 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
         problems.append(Problem('"data.split" has no effect beside data.valid and data.test', where, remedy))
     if recipe.task != "auto" and recipe.task.name == "regression" and "class_weights" in recipe.objective.options:
         problems.append(Problem('"objective.class_weights" has no effect on a regression', where))
+    return problems
+
+
+def _averages_without_effect(recipe: Recipe, where: str) -> list[Problem]:
+    """What an average needs and the recipe forbids."""
+    train, average = recipe.train, recipe.train.average
+    if average is None:
+        return []
+    problems = []
+    evaluations = average.name == "soup" or average.options.get("every") == "evaluation"
+    if train.every.evaluate == "never" and evaluations:
+        remedy = "let it evaluate"
+        problems.append(Problem(f'"train.average" = {average.name} averages what was evaluated', where, remedy))
+    if train.optimizer.name == "schedule_free" and average.name in ("ema", "swa"):
+        what = f'"train.average" = {average.name} has no effect beside schedule_free, which averages by itself'
+        problems.append(Problem(what, where, "leave one of the two out"))
     return problems

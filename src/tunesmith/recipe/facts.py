@@ -35,3 +35,5 @@ class Facts:
     """The metric that the task is judged by."""
     metrics: tuple[str, ...]
     """What is reported."""
+    pairs: bool = False
+    """Whether the body is tuned on pairs of rows before the head."""

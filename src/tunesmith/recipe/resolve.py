@@ -30,6 +30,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "train.lr": _rates(facts),
         "train.warmup": _warmup(),
         "train.precision": (facts.precision, f"what {facts.device} is fast at"),
+        "train.cache": (facts.precision, "the run's precision"),
         "train.device": (facts.device, "found on this machine"),
         "train.patience": _patience(facts),
         "train.every.evaluate": ("1 epoch", "once per pass over the rows"),
@@ -56,10 +57,12 @@ def _batch(recipe: Recipe, facts: Facts) -> int:
 
 def _length(facts: Facts, batch: int) -> tuple[str, str]:
     """At least 3 epochs (Devlin et al. 2019), and on small sets about 500 steps (Mosbach et al. 2021: few rows
-    need more steps, not a smaller rate), at most 20 epochs. A frozen body needs more passes: only its head moves."""
+    need more steps, not a smaller rate), at most 20 epochs. A frozen body needs more passes: only its head moves. With
+    pairs, half of the length is a head's, and half makes one pair a row and epoch: on small sets 20 of one class and 20
+    of two for each row, as in SetFit (Tunstall et al. 2022: R = 20)."""
     steps_per_epoch = math.ceil(facts.num_train / batch)
     frozen = all(moves == "head" for _, moves in facts.phases)
-    wanted, most = (1500, 40) if frozen else (300, 20)
+    wanted, most = (3000, 80) if facts.pairs else (1500, 40) if frozen else (300, 20)
     epochs = max(3, min(most, math.ceil(wanted / steps_per_epoch)))
     return f"{epochs} epochs", f"{steps_per_epoch} steps per epoch"
 

@@ -83,6 +83,10 @@ class Data(Part):
     """Use only so many rows of the source (those with the lowest hashes)."""
     max_length: int | Auto = "auto"
     """Tokens per row at most; longer rows are cut, and it is said how many."""
+    unlabelled: str | None = None
+    """A file of rows without a target, for an objective that reads such rows; they belong to no part of the split."""
+    augment: Choice | None = None
+    """How the texts of training rows are changed at random: `words`; other rows never are."""
     clean: Clean = Clean()
     split: Auto | Choice = Field("auto", union_mode="left_to_right")
     """How train, valid and test are made: `hash`, `column` (it tells), `all` (every row trains), `given` (files)."""
@@ -141,8 +145,14 @@ class Train(Part):
     """How long the rate rises linearly from zero."""
     clip: Annotated[float, Field(ge=0)] | Choice = Field(1.0, union_mode="left_to_right")
     """Largest norm of the gradient (0 = no clipping), or a choice: `norm`, `value` or `adaptive`."""
+    penalty: Choice | None = None
+    """What is added to the loss: `l1`, `l2`, or `l2_sp` (a pull towards the pretrained weights)."""
+    average: Choice | None = None
+    """Averaged weights in place of the last: `ema`, `swa`, `soup` or `wise_ft`."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`fp32`, or `bf16` where the processor is fast at it; scores are always computed in fp32."""
+    cache: Literal["auto", "off", "fp32", "bf16"] = "auto"
+    """Keep the outputs of frozen stages on disk and compute them once: in the run's precision, `fp32`, `bf16`, `off`."""
     patience: int | Auto = "auto"
     """Evaluations without a better score before training stops; 0 = no early stop."""
     every: Every = Every()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from tunesmith.errors import MachineError
+
+T = TypeVar("T")
 
 BUCKET_BYTES = 25_000_000
 """Gradients travel between ranks in flat buffers of about this size (as in torch's DDP)."""
@@ -80,6 +82,10 @@ class Machine:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """Those of the items that this rank works on."""
+        return items[self.rank :: self.world]
 
     def agree(self, value: Any) -> Any:
         """The first rank's value, on every rank: for whatever depends on a clock, a disk or a signal."""

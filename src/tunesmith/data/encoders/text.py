@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import weakref
@@ -45,6 +46,16 @@ class TextRows:
             spans = [(self._offsets[row], self._offsets[row + 1]) for row in rows]
             encoded = {name: [values[a:b] for a, b in spans] for name, values in self._fields.items()}
         return pad(encoded, self.tokenizer)
+
+    def keys(self, rows: np.ndarray) -> list[bytes]:
+        """A digest (16 bytes) of what the model reads of each row: the tokens, not the row's number or name."""
+        assert self._fields is not None and self._offsets is not None
+        found = []
+        for row in rows:
+            span = slice(self._offsets[row], self._offsets[row + 1])
+            parts = (values[span].tobytes() for values in self._fields.values())
+            found.append(hashlib.blake2b(b"/".join(parts), digest_size=16).digest())
+        return found
 
 
 def encode_texts(table: Table, inputs: tuple[str, ...], tokenizer: Any, max_length: int) -> TextRows:

@@ -1,0 +1,225 @@
+"""Rows with what the frozen prefix gave for them: computed once, kept on disk, read in every later epoch and run."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tunesmith.data.encoders.text import TextRows
+from tunesmith.models import prefix, store
+from tunesmith.models.prefix import Cut, Form, Uncacheable
+from tunesmith.models.tunable import STORED, Tunable
+from tunesmith.training.machine import Machine
+
+WRITE_BYTES = 16_000_000
+"""Computed rows are written to disk in pieces of about this size."""
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+"""How far outputs from kept rows may be from live ones, relative to the largest: rows are kept as they came out of
+batches of another shape, which differ in the last bits."""
+
+
+@dataclass
+class CachedRows:
+    """Encoded rows whose batches enter the net behind its frozen stages; they stand in for `encoded` in a phase."""
+
+    encoded: TextRows
+    cut: Cut
+    dtype: torch.dtype
+    entry: store.Entry
+    keys: dict[int, bytes]
+    """Row number -> key; rows that are not kept have none."""
+    num_computed: int = 0
+    """Rows that ran through the prefix now; all others were found on disk."""
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        return self.encoded.lengths
+
+    @property
+    def longest(self) -> int:
+        return self.encoded.longest
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """The tensors of some rows; with what the prefix gave for them where all of them are kept."""
+        if not all(int(row) in self.keys for row in rows):
+            return self.encoded.batch(rows)
+        pieces = [self._unpacked(int(row)) for row in rows]
+        if not self.cut.kept:
+            return {f"{STORED}0": torch.stack([piece[0] for piece in pieces])}
+        inputs = self.encoded.batch(rows)
+        mask = inputs["attention_mask"].bool() if "attention_mask" in inputs else torch.empty(len(rows), 0)
+        for number, form in enumerate(self.cut.forms):
+            inputs[f"{STORED}{number}"] = _padded([piece[number] for piece in pieces], form, mask)
+        return inputs
+
+    def _unpacked(self, row: int) -> list[Tensor]:
+        """The arrays of one row."""
+        flat: Tensor = torch.from_numpy(np.array(self.entry.bytes_of(self.keys[row]))).view(self.dtype)
+        found = []
+        for shape in self.row_shapes(row):
+            size = math.prod(shape)
+            found.append(flat[:size].reshape(shape))
+            flat = flat[size:]
+        return found
+
+    def row_shapes(self, row: int) -> list[tuple[int, ...]]:
+        """The shape of each array of one row."""
+        assert self.lengths is not None
+        tokens = int(self.lengths[row])
+        return [
+            (tokens, *shape) if form == "tokens" else shape
+            for form, shape in zip(self.cut.forms, self.cut.shapes, strict=True)
+        ]
+
+
+def cached_rows(
+    net: Tunable, encoded: TextRows, rows: np.ndarray, machine: Machine, how: str, *, only_found: bool = False
+) -> CachedRows:
+    """Keep the outputs of the net's frozen prefix for `rows`: those on disk are verified, the others computed now.
+
+    `how` is "auto" (in the machine's precision), "fp32" or "bf16"; with `only_found` nothing is computed. Raises
+    Uncacheable with the reason where this model, these rows or this disk do not allow it; then the phase runs live."""
+    if encoded.lengths is None:
+        raise Uncacheable("the rows are made anew each time they are read")
+    keys = dict(zip((int(row) for row in rows), encoded.keys(rows), strict=True))
+    cut = prefix.find_cut(net, _probes(encoded, keys, machine))
+    dtype = torch.bfloat16 if "bf16" in (how, machine.precision if how == "auto" else "") else torch.float32
+    name = entry_name(prefix.digest(net, cut), machine, dtype)
+    kept = CachedRows(encoded, cut, dtype, store.open_entry(name), keys)
+    net.entrance = cut
+    for _ in range(2):  # A second time where other ranks wrote to a disk that this one does not see.
+        missing = _missing(kept)
+        if not machine.most(len(missing)):
+            break
+        if only_found:
+            raise Uncacheable("each row is read once only")
+        if not machine.agree(store.make_room(_size(kept, missing), keep=name)):
+            raise Uncacheable("its outputs do not fit into the budget on disk")
+        kept.num_computed += len(missing)
+        try:
+            _compute(net, kept, missing, machine, name)
+        except OSError as error:
+            raise Uncacheable(f"the disk did not take its outputs: {error.strerror or error}") from None
+        finally:
+            machine.gather(None)
+        kept.entry = store.open_entry(name)
+    compare(net, kept, rows, machine)
+    return kept
+
+
+def entry_name(digest: str, machine: Machine, dtype: torch.dtype) -> str:
+    """The name of an entry: everything that its values depend on but the rows."""
+    text = f"{digest} {machine.precision} {machine.device.type} {dtype}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@torch.no_grad()
+def compare(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine) -> None:
+    """One batch from what is kept against the same batch live; Uncacheable when they differ by more than rounding."""
+    some = rows[:: max(1, len(rows) // 8)][:8]
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        with machine.autocast():
+            stored = net(machine.put(kept.batch(some))).float()
+            live = net(machine.put(kept.encoded.batch(some))).float()
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    worst = float((stored - live).abs().max() / live.abs().max().clamp(min=1e-3))
+    if not worst <= max(TOLERANCES[kept.dtype], TOLERANCES[torch.bfloat16] if machine.precision == "bf16" else 0):
+        raise Uncacheable(f"kept and live outputs differ by {worst:.1%}")
+
+
+def _probes(encoded: TextRows, keys: dict[int, bytes], machine: Machine) -> list[dict[str, Tensor]]:
+    """Two batches of unlike shape: the 2 shortest rows, and the 3 longest, all different."""
+    lengths = encoded.lengths
+    assert lengths is not None
+    different = list({key: row for row, key in keys.items()}.values())
+    if len(different) < 5:
+        raise Uncacheable("there are fewer than five different rows")
+    order = sorted(different, key=lambda row: (int(lengths[row]), row))
+    return [machine.put(encoded.batch(np.array(some))) for some in (order[:2], order[-3:])]
+
+
+def _missing(kept: CachedRows) -> np.ndarray:
+    """A row for each key that is not on disk whole, in their order."""
+    there = kept.entry.verified(kept.keys.values())
+    first: dict[bytes, int] = {}
+    for row, key in kept.keys.items():
+        if key not in there:
+            first.setdefault(key, row)
+    return np.array(list(first.values()), dtype=np.int64)
+
+
+def _size(kept: CachedRows, rows: np.ndarray) -> int:
+    """Bytes that the rows take."""
+    return sum(math.prod(shape) for row in rows for shape in kept.row_shapes(int(row))) * kept.dtype.itemsize
+
+
+def _compute(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine, name: str) -> None:
+    """Run the prefix over the rows, longest first, and write what it gave; every rank its share of the batches."""
+    lengths = kept.encoded.lengths
+    assert lengths is not None
+    order = rows[np.argsort(-lengths[rows], kind="stable")]
+    modes = {module: module.training for module in net.modules()}
+    about = {
+        "model": type(net.body).__name__,
+        "stages": kept.cut.depth,
+        "dtype": str(kept.dtype).removeprefix("torch."),
+    }
+    keys: list[bytes] = []
+    pieces: list[bytes] = []
+    net.eval()
+    try:
+        for batch in machine.share(chunks(lengths[order], machine.tokens)):
+            inputs = kept.encoded.batch(order[batch])
+            with machine.autocast():
+                values = kept.cut.compute(net, machine.put(inputs))
+            pieces += _packed([value.to("cpu", kept.dtype) for value in values], kept, inputs)
+            keys += [kept.keys[int(row)] for row in order[batch]]
+            if sum(map(len, pieces)) > WRITE_BYTES:
+                store.append(name, about, keys, pieces)
+                keys, pieces = [], []
+        if keys:
+            store.append(name, about, keys, pieces)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def chunks(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+    """Positions in batches of at most `tokens` padded tokens; `lengths` fall."""
+    found, start = [], 0
+    while start < len(lengths):
+        size = max(1, tokens // max(1, int(lengths[start])))
+        found.append(np.arange(start, min(start + size, len(lengths))))
+        start += size
+    return found
+
+
+def _packed(values: list[Tensor], kept: CachedRows, inputs: dict[str, Tensor]) -> list[bytes]:
+    """The bytes of each row: its arrays one behind the other, without padding."""
+    rows = []
+    for row in range(len(values[0])):
+        parts = []
+        for form, value in zip(kept.cut.forms, values, strict=True):
+            one = value[row][inputs["attention_mask"][row].bool()] if form == "tokens" else value[row]
+            parts.append(one.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        rows.append(b"".join(parts))
+    return rows
+
+
+def _padded(values: list[Tensor], form: Form, mask: Tensor) -> Tensor:
+    """One tensor of the rows' arrays; what does not count is 0."""
+    if form == "row":
+        return torch.stack(values)
+    padded = values[0].new_zeros(*mask.shape, *values[0].shape[1:])
+    padded[mask] = torch.cat(values)
+    return padded
