@@ -7,6 +7,6 @@ from collections.abc import Sequence
 from tunesmith.strategies.plan import Phase, Plan, Rule
 
 
-def plan(stages: Sequence[str]) -> Plan:
+def plan(names: Sequence[str]) -> Plan:
     """Every parameter trains, body and head, at the recipe's rate (Devlin et al. 2019)."""
     return Plan((Phase("full", (Rule("*", lr=1.0),)),))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunesmith.strategies.plan import Phase, Plan, Rule
+from tunesmith.strategies import depth
+from tunesmith.strategies.plan import Plan
 
 
-def plan(stages: Sequence[str]) -> Plan:
+def plan(names: Sequence[str]) -> Plan:
     """The head trains on a frozen body (Alain & Bengio 2017)."""
-    return Plan((Phase("head", (Rule("head/*", lr=1.0), Rule("*", lr=None)), moves="head"),))
+    return Plan((depth.probe(1.0),))
