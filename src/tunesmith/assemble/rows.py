@@ -54,6 +54,8 @@ class Rows:
     columns: tuple[str, ...]
     """The target columns."""
     notes: tuple[str, ...] = ()
+    unlabelled: Table | None = None
+    """Rows without a target, of no part of the split."""
 
     @property
     def cross_validated(self) -> bool:
@@ -120,7 +122,8 @@ def open_rows(recipe: Recipe, objects: Objects) -> Rows:
     except DataError as error:
         raise DataError([replace(problem, where=problem.where or table.source) for problem in error.problems]) from None
     told = (*notes, *split.notes)
-    rows = Rows(table, split, task, target, codes, guess.inputs, columns, told)
+    unlabelled, more = _unlabelled(recipe, guess.inputs, table.hashes[split.test])
+    rows = Rows(table, split, task, target, codes, guess.inputs, columns, (*told, *more), unlabelled)
     _check_metrics(recipe, rows)
     return _without_unseen(rows)
 
@@ -157,6 +160,28 @@ def _tables(recipe: Recipe, objects: Objects) -> dict[str, Table]:
             tables["train"] = tables.pop("")
         tables[part] = found.get("", found.get(part, next(iter(found.values()))))
     return tables
+
+
+def _unlabelled(
+    recipe: Recipe, inputs: tuple[str, ...], tested: npt.NDArray[np.uint64]
+) -> tuple[Table | None, list[str]]:
+    """The rows without a target, and what a person should know of them."""
+    if recipe.data.unlabelled is None:
+        return None, []
+    found = open_source(recipe.data.unlabelled)
+    table = found.get("", found.get("train", next(iter(found.values()))))
+    if absent := [name for name in inputs if name not in table.column_names]:
+        known = f"its columns: {', '.join(table.column_names)}; give it the same names"
+        raise DataError(f'the column "{absent[0]}" is missing', where=table.source, remedy=known)
+    table, dropped = _without_missing(table, inputs, (), recipe.data.clean.missing)
+    table = table.identified(inputs)
+    notes = [*table.notes, *dropped, f"{table.num_rows} rows without a target"]
+    if shared := int(np.isin(tested, table.hashes).sum()):
+        notes.append(
+            f"{shared} of {len(tested)} test texts are among the rows without a target: no target leaks, but the "
+            "scores are for rows that were seen in training (transductive)"
+        )
+    return table, notes
 
 
 def _without_missing(

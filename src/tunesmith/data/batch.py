@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 MAIN = "main"
-"""The view that every row has; pairs and augmented views come beside it."""
+"""The view that every row with a target has."""
+FIRST, SECOND = "first", "second"
+"""The two views of a row without a target."""
 
 
 @dataclass(frozen=True)

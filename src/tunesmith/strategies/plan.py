@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -36,6 +36,8 @@ class Phase:
     rules: tuple[Rule, ...]
     share: float = 1.0
     moves: Moves = "body"
+    objective: str | None = None
+    """What is minimised, if not what the recipe says."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,39 @@ class Plan:
     phases: tuple[Phase, ...]
     edits: tuple[Edit, ...] = ()
     carry: bool = False
+
+    @property
+    def shortens(self) -> bool:
+        """Whether the net in the midst of a run is about that of a shorter run: where all phases minimise one thing."""
+        return len({phase.objective for phase in self.phases}) == 1
+
+    @property
+    def heaviest(self) -> Phase:
+        """The last phase in which more than the head moves, if there is one: what needs the most memory."""
+        return next((phase for phase in reversed(self.phases) if phase.moves != "head"), self.phases[-1])
+
+
+def then_head(plan: Plan, objective: str) -> Plan:
+    """The plan for an objective that does not reach the head: its phases with the head frozen, half of the length; then
+    a phase in which only the head moves, under the supervised objective. Phases that moved only the head are left out,
+    RecipeError if no other is left."""
+    tuned = [phase for phase in plan.phases if phase.moves != "head"]
+    if not tuned:
+        what = f"{objective} tunes the body, and the strategy moves only the head"
+        raise RecipeError(what, where="strategy", remedy="use a strategy that moves the body, such as full")
+    whole = sum(phase.share for phase in tuned)
+    frozen = Rule("head/*", lr=None)
+    phases = [
+        replace(
+            phase,
+            rules=(frozen, *(rule for rule in phase.rules if not rule.match.startswith("head"))),
+            share=phase.share / whole / 2,
+            objective=objective,
+        )
+        for phase in tuned
+    ]
+    head = Phase("head", (Rule("head/*", lr=1.0), Rule("*", lr=None)), 0.5, "head", "supervised")
+    return replace(plan, phases=(*phases, head), carry=False)
 
 
 def assign(rules: tuple[Rule, ...], addresses: Mapping[str, Kind]) -> Mapping[str, Rule]:

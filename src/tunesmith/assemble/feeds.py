@@ -1,0 +1,209 @@
+"""Feeds for objectives that read more than rows with their targets: pairs of rows, and rows without a target.
+
+Like a Feed each is a function of the step: the same on every rank, and after a resume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tunesmith import plugins
+from tunesmith.assemble.rows import Rows
+from tunesmith.data.augment import AugmentedRows
+from tunesmith.data.batch import FIRST, MAIN, SECOND, Batch
+from tunesmith.data.encoders.text import TextRows, encode_texts
+from tunesmith.data.order import epoch_batches, parts
+from tunesmith.errors import DataError, Problem, RecipeError
+from tunesmith.objectives.objective import reads
+from tunesmith.recipe.schema import Choice, Recipe
+from tunesmith.seeds import fold
+from tunesmith.strategies.plan import Plan
+
+if TYPE_CHECKING:
+    from tunesmith.assemble.job import Feed
+
+Numbers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+class Steps(Protocol):
+    """What gives a phase its batches."""
+
+    def __call__(self, step: int) -> tuple[list[Batch], int]:
+        """This rank's parts of the step's batch, and the rows of the whole batch."""
+
+    def longest(self, num_rows: int) -> Batch:
+        """The batch of so many rows that needs the most memory."""
+
+
+@dataclass
+class Pairs:
+    """Each row of the step's batch beside one of its class, or beside one of another: half of the pairs each.
+
+    A row is the first of one pair in each epoch. Its partner is drawn from all rows of its class but itself, or from
+    all rows of other classes (for rows of equal chance, not classes). The rows' numbers by class are all that is kept;
+    no list of pairs is made. A row that is alone in its class is never of a pair of one class."""
+
+    feed: Feed
+    _codes: Numbers = field(init=False)
+    _by_class: Numbers = field(init=False)
+    """Positions in `feed.rows`, class by class; those of class c begin at `_starts[c]`."""
+    _starts: Numbers = field(init=False)
+    _places: Numbers = field(init=False)
+    """The place of each position in `_by_class`."""
+    _order: Numbers = field(init=False)
+
+    def __post_init__(self) -> None:
+        rows = self.feed.rows
+        _, self._codes = np.unique(self.feed.codes.numpy()[rows], return_inverse=True)
+        counts = np.bincount(self._codes)
+        if len(counts) < 2 or counts.max() < 2:
+            what = f"pairs need two classes, one of two rows at least: {len(rows)} rows of {len(counts)} classes"
+            raise DataError(what, remedy="add rows, or use objective = supervised")
+        self._by_class = np.argsort(self._codes, kind="stable")
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._places = np.empty(len(rows), np.int64)
+        self._places[self._by_class] = np.arange(len(rows))
+        self._order = np.argsort(rows)
+
+    def __call__(self, step: int) -> tuple[list[Batch], int]:
+        epoch, first, second = self.pairs(step)
+        machine = self.feed.machine
+        cut = parts(np.arange(len(first)), micro=max(1, self.feed.micro // 2), world=machine.world)
+        mine = cut[machine.rank :: machine.world]
+        return [self.feed.make(np.concatenate([first[part], second[part]]), epoch) for part in mine], 2 * len(first)
+
+    def pairs(self, step: int) -> tuple[int, Numbers, Numbers]:
+        """The epoch, and the row numbers of both sides of each pair of a step."""
+        epoch, index = divmod(step, self.feed.steps_per_epoch)
+        first = self.feed.epoch(epoch)[index]
+        positions = self._order[np.searchsorted(self.feed.rows[self._order], first)]
+        random = np.random.Generator(np.random.PCG64(fold(self.feed.seed, "pairs", step)))
+        codes = self._codes[positions]
+        start, end = self._starts[codes], self._starts[codes + 1]
+        wanted = random.permutation((np.arange(len(first)) + random.integers(2)) % 2 == 0)
+        same = _exchanged(wanted, end - start > 1, random)
+        # One place fewer to draw from: the row's own, or those of its class; the places behind move up by as many.
+        lot = random.random(len(first))
+        skipped = np.where(same, 1, end - start)
+        low, high = np.where(same, start, 0), np.where(same, end, len(self._codes))
+        drawn = low + (lot * (high - low - skipped)).astype(np.int64)
+        drawn += np.where(drawn >= np.where(same, self._places[positions], start), skipped, 0)
+        return epoch, first, self.feed.rows[self._by_class[drawn]]
+
+    def longest(self, num_rows: int) -> Batch:
+        """The longest training rows."""
+        return self.feed.longest(num_rows)
+
+
+@dataclass
+class Unlabelled:
+    """The step's rows with targets, and `ratio` times as many without, in batches of their own.
+
+    Rows without a target go round in epochs of their own. Their weights make their sum count as if they were as many as
+    the rows with targets of the step."""
+
+    feed: Feed
+    rows: AugmentedRows
+    ratio: int
+    plain: bool
+    """Whether the first view is the row as it is; else both are augmented."""
+    _epoch: tuple[int, list[Numbers]] = field(default=(-1, []), init=False)
+
+    def __call__(self, step: int) -> tuple[list[Batch], int]:
+        batches, num_rows = self.feed(step)
+        epoch, rows = self.drawn(step)
+        machine = self.feed.machine
+        cut = parts(rows, micro=max(1, self.feed.micro // 2), world=machine.world)
+        more = [self.make(part, epoch, num_rows / len(rows)) for part in cut[machine.rank :: machine.world]]
+        return [*batches, *more], num_rows + len(rows)
+
+    def drawn(self, step: int) -> tuple[int, Numbers]:
+        """The epoch, and the row numbers (of the table without targets) of a step."""
+        lengths, num_rows = self.rows.encoded.lengths, self.rows.encoded.table.num_rows
+        batch = self.ratio * self.feed.batch
+        number, index = divmod(step, -(-num_rows // batch))
+        if self._epoch[0] != number:
+            seed = fold(self.feed.seed, "unlabelled")
+            self._epoch = (number, epoch_batches(num_rows, lengths, batch=batch, seed=seed, epoch=number))
+        return number, self._epoch[1][index]
+
+    def make(self, rows: Numbers, epoch: int, weight: float) -> Batch:
+        """The Batch of some rows without targets: both views, and no target."""
+        if self.plain:
+            views = {FIRST: self.rows.encoded.batch(rows), SECOND: self.rows.batch(rows, epoch)}
+        else:
+            views = {FIRST: self.rows.batch(rows, 2 * epoch), SECOND: self.rows.batch(rows, 2 * epoch + 1)}
+        device = self.feed.machine.device
+        inputs = {view: self.feed.machine.put(tensors) for view, tensors in views.items()}
+        none = torch.empty(0, dtype=torch.int64, device=device)
+        return Batch(tuple(int(row) for row in rows), inputs, none, torch.full((len(rows),), weight, device=device))
+
+    def longest(self, num_rows: int) -> Batch:
+        """The longest rows, with targets or without: these have two views."""
+        longest, lengths = self.feed.longest(num_rows), self.rows.encoded.lengths
+        if lengths is None or lengths.max() <= max(map(len, longest.inputs[MAIN]["attention_mask"])):
+            return longest
+        return self.make(np.argsort(-lengths, kind="stable")[: max(1, num_rows // 2)], 0, 1.0)
+
+
+def steps_of(choice: Choice, feed: Feed, unlabelled: AugmentedRows | None) -> Steps:
+    """What gives a phase under this objective its batches."""
+    kind = reads(choice.name)
+    if kind == "pairs":
+        return Pairs(feed)
+    if kind == "rows":
+        return feed
+    assert unlabelled is not None
+    known = plugins.options(plugins.get("objective", choice.name))
+    ratio, divergence = (choice.options.get(name, known[name].default) for name in ("ratio", "divergence"))
+    return Unlabelled(feed, unlabelled, ratio, plain=divergence == "sharpened")
+
+
+def augmented_rows(recipe: Recipe, rows: Rows, encoded: TextRows) -> tuple[AugmentedRows | None, AugmentedRows | None]:
+    """The training rows as the recipe augments them, and the rows without a target."""
+    choice = recipe.data.augment
+    if choice is None:
+        return None, None
+    made = plugins.get("augment", choice.name)(**choice.options)
+    augmented = AugmentedRows(encoded, made, recipe.seed)
+    if rows.unlabelled is None:
+        return augmented, None
+    more = encode_texts(rows.unlabelled, rows.inputs, encoded.tokenizer, encoded.max_length)
+    return augmented, AugmentedRows(more, made, recipe.seed)
+
+
+def check_reads(recipe: Recipe, plan: Plan) -> None:
+    """Refuse what an objective of the plan lacks, and rows without a target that none reads."""
+    named = [phase.objective or recipe.objective.name for phase in plan.phases]
+    kinds = {reads(name): name for name in named}
+    data, problems = recipe.data, []
+    if (name := kinds.get("unlabelled")) is not None:
+        if data.unlabelled is None:
+            problems.append(Problem(f"{name} reads rows without a target", "objective", "set data.unlabelled = FILE"))
+        if data.augment is None:
+            problems.append(Problem(f"{name} compares augmented views", "objective", "set data.augment = words"))
+        elif recipe.objective.options.get("divergence") == "symmetric" and data.augment.options.get("views") == 1:
+            what = "the symmetric divergence compares two views"
+            problems.append(Problem(what, "data.augment", "give views = 2 or more, or leave views out"))
+    elif data.unlabelled is not None:
+        what = f'"data.unlabelled" has no effect with the objective {recipe.objective.name}'
+        problems.append(Problem(what, "recipe", "use objective = consistency"))
+    head = recipe.model.head
+    if "pairs" in kinds and head != "auto" and head.name == "own":
+        what = f"{kinds['pairs']} compares pooled features, and the model's own head has none"
+        problems.append(Problem(what, "model.head", "use model.head = pooled"))
+    if problems:
+        raise RecipeError(problems)
+
+
+def _exchanged(wanted: Flags, able: Flags, random: np.random.Generator) -> Flags:
+    """`wanted` where `able`; as many others take the places that cannot be, as far as there are any."""
+    same = wanted & able
+    others = np.flatnonzero(able & ~wanted)
+    same[random.permutation(others)[: int((wanted & ~able).sum())]] = True
+    return same
