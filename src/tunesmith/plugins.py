@@ -30,6 +30,7 @@ KINDS = {
     "objective": Kind("tunesmith.objectives", "objective"),
     "source": Kind("tunesmith.data.sources", "read"),
     "split": Kind("tunesmith.data.splits"),
+    "augment": Kind("tunesmith.data.augment"),
     "head": Kind("tunesmith.models.heads"),
     "edit": Kind("tunesmith.models.edits", "edit"),
     "optimizer": Kind("tunesmith.training.optimizers"),

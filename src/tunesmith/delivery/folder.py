@@ -51,7 +51,13 @@ def begin(job: Job, out: Path | str | None) -> Run:
 def reopen(job: Job, run: Run) -> Run:
     """Check that the rows are those that the run began with."""
     stored, now = run.read("data.json"), fingerprint(job)
-    for key, what in (("rows", "other rows"), ("split", "another split"), ("model", "other weights to start from")):
+    whats = {
+        "rows": "other rows",
+        "split": "another split",
+        "model": "other weights to start from",
+        "unlabelled": "other rows without a target",
+    }
+    for key, what in whats.items():
         if stored[key] != now[key]:
             raise DataError(f"cannot continue: there are {what} than when the run began", where=str(run.path))
     if job.machine.first:
@@ -78,6 +84,7 @@ def fingerprint(job: Job) -> dict[str, Any]:
         "inputs": list(rows.inputs),
         "target": list(rows.columns),
         "model": job.pretrained.origin.digest,
+        "unlabelled": None if rows.unlabelled is None else rows.unlabelled.fingerprint(rows.inputs),
     }
 
 
