@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.assemble import surgery
+from tunesmith.assemble import regularization, surgery
 from tunesmith.assemble.job import Cadence, Feed, Job, Tell, prepare
 from tunesmith.assemble.rows import Objects
 from tunesmith.delivery import folder, scores
-from tunesmith.errors import Interrupted, RecipeError, TunesmithError
+from tunesmith.errors import Interrupted, MachineError, RecipeError, TunesmithError
 from tunesmith.evaluation.intervals import rising
 from tunesmith.evaluation.linear import score_features
 from tunesmith.evaluation.predict import outputs_of
@@ -95,6 +95,7 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
     """Train through the plan's phases; evaluate, keep the best, save, stop: the lines under the `for`."""
     state, feed = State(job.net()), job.feed(job.rows.split.train)
     cadence = job.cadence(feed.steps_per_epoch)
+    regularization.begin(job, state)
     saved = folder.newest_checkpoint(job, run, tell)
     if saved is not None:
         checkpoint.resume_counters(state, saved)
@@ -107,10 +108,10 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
             progress.step(event)
             last = event.step == cadence.total
             if due(event.step, cadence.evaluate, last) and len(job.rows.split.valid):
-                value = validate(job, state, feed, log)
+                with regularization.judged(job, state, feed):
+                    value = validate(job, state, feed, log)
+                    keep(job, state, run, value)
                 progress.scored(job.select, value)
-                if is_best(state, value, job.select):
-                    checkpoint.save_best(state, run.checkpoints, value, write=job.machine.first)
             enough = out_of_patience(job, state)
             asked = job.machine.most(signals.code)
             if asked or due(event.step, cadence.save, last or enough):
@@ -123,11 +124,13 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
                 tell(f"stopped at step {event.step} of {cadence.total}: no better since step {state.best['step']}")
                 break
     log.flush()
-    if feed.kept is not None:
-        compare(state.net, feed.kept, feed.rows, job.machine)
+    still_true(job, state, feed)
     if state.best is not None:
         checkpoint.load_best(state, run.checkpoints)
         tell(f"best valid {job.select}: {state.best['value']:.3f} at step {state.best['step']}")
+    else:
+        regularization.settle(job, state, feed)
+    blend(job, state, run, feed, log, tell)
     return state.net
 
 
@@ -143,14 +146,15 @@ def steps(
 ) -> Iterator[Event]:
     """The steps of all phases, from where the State stands."""
     plan = job.plan
-    state.moved = phases.moving(state.net, plan)
-    told: set[str] = set()
+    regularization.begin(job, state)
+    average, told = regularization.average(job.recipe), set[str]()
     for index, phase in enumerate(plan.phases):
         if index < state.phase:
             continue
         if index > state.phase:
             state.phase, state.phase_step = index, 0
         objective = job.objective(phase)
+        still_true(job, state, feed)
         feed.kept = None
         phases.open_phase(state.net, phase)
         unreached = phases.freeze_unreached(state.net, objective, feed.make(feed.rows[:2]))
@@ -163,9 +167,13 @@ def steps(
         if saved is not None:
             checkpoint.restore(state, saved)
             saved = None
-        pace = job.pace(index, cadence, feed.steps_per_epoch)
+        pace = job.pace(index, cadence, feed.steps_per_epoch, regularization.penalty(job, state))
         feed.kept = kept_rows(job, state, feed, pace.last_step - state.step, tell, log)
-        yield from train_phase(state, phase.name, job.steps(phase, feed), objective, pace, job.machine)
+        for event in train_phase(state, phase.name, job.steps(phase, feed), objective, pace, job.machine):
+            if average.step is not None:
+                evaluates = due(event.step, cadence.evaluate, event.step == cadence.total)
+                average.step(state, event.step / cadence.total, evaluates)
+            yield event
 
 
 def kept_rows(
@@ -198,6 +206,17 @@ def kept_rows(
     return kept
 
 
+def still_true(job: Job, state: State, feed: Feed) -> None:
+    """At the end of a phase that read kept outputs: one batch of them against the same batch live."""
+    if feed.kept is None:
+        return
+    try:
+        compare(state.net, feed.kept, feed.rows, job.machine)
+    except Uncacheable as reason:
+        remedy = "run again with --set train.cache=off, and report this"
+        raise MachineError(f"the frozen prefix changed while it was in use: {reason}", remedy=remedy) from None
+
+
 def due(step: int, every: int, last: bool) -> bool:
     """Whether something that happens every so many steps (0 = never) happens at this one; always at the last."""
     return every > 0 and (last or step % every == 0)
@@ -207,7 +226,9 @@ def validate(job: Job, state: State, feed: Feed, log: EventLog) -> float:
     """Score the validation rows; the score goes into the State, which decides from it on every rank alike."""
     started = time.perf_counter()
     rows = job.rows.split.valid
-    outputs = outputs_of(state.net, feed.kept or job.encoded, rows, job.machine)
+    # An average may differ from the weights whose frozen prefix is kept.
+    kept = None if regularization.average(job.recipe).scored else feed.kept
+    outputs = outputs_of(state.net, kept or job.encoded, rows, job.machine)
     value = scores.value_of(job, rows, outputs)
     known = None if np.isnan(value) else value
     state.scores.append({"step": state.step, "phase": state.phase, "value": known})
@@ -221,6 +242,30 @@ def is_best(state: State, value: float, metric: str) -> bool:
     if np.isnan(value):
         return False
     return state.best is None or ((value > state.best["value"]) == rising(metric) and value != state.best["value"])
+
+
+def keep(job: Job, state: State, run: Run, value: float) -> None:
+    """Keep the weights as they are if they are the best so far, or one of those that an average may be made of."""
+    if is_best(state, value, job.select):
+        checkpoint.save_best(state, run.checkpoints, value, write=job.machine.first)
+    members = regularization.average(job.recipe).members
+    if members and not np.isnan(value):
+        rises = rising(job.select)
+        checkpoint.save_member(state, run.checkpoints, value, members, rising=rises, write=job.machine.first)
+
+
+def blend(job: Job, state: State, run: Run, feed: Feed, log: EventLog, tell: Tell) -> None:
+    """Mix kept weights, or the tuned and the pretrained, where the recipe's average asks for it, by their scores."""
+    rows = job.rows.split.valid
+
+    def value() -> float:
+        return scores.value_of(job, rows, outputs_of(state.net, job.encoded, rows, job.machine))
+
+    chosen = regularization.choose(job, state, run, feed, value)
+    if chosen is not None:
+        words, fields = chosen
+        log.line("average", **fields)
+        tell(f"{fields['name']}: {words}; valid {job.select} {fields['value']:.3f}")
 
 
 def out_of_patience(job: Job, state: State) -> bool:
@@ -244,15 +289,16 @@ def cross_validate(job: Job, run: Run, tell: Tell) -> dict[str, Any]:
         tell(f"cross-validation: fold {number} of {len(folds)}")
         net, feed = job.net(), job.feed(rows[fitting])
         net.load_state_dict(untouched)
-        cadence = job.cadence(feed.steps_per_epoch)
-        for event in steps(job, State(net), feed, cadence, tell=_say_nothing):
+        cadence, state = job.cadence(feed.steps_per_epoch), State(net)
+        for event in steps(job, state, feed, cadence, tell=_say_nothing):
             last = event.step == cadence.total
             if last or (job.plan.shortens and due(event.step, feed.steps_per_epoch, last)):
                 epoch = -(-event.step // feed.steps_per_epoch)
                 nothing = np.full((len(rows), job.rows.target.num_outputs), np.nan, np.float32)
-                held_out.setdefault(epoch, nothing)[held] = outputs_of(
-                    net, feed.kept or job.encoded, rows[held], job.machine
-                )
+                with regularization.judged(job, state, feed):
+                    kept = None if regularization.average(job.recipe).scored else feed.kept
+                    outputs = outputs_of(net, kept or job.encoded, rows[held], job.machine)
+                held_out.setdefault(epoch, nothing)[held] = outputs
         net.load_state_dict(untouched)
     values = {
         epoch: scores.value_of(job, rows, whole) for epoch, whole in held_out.items() if not np.isnan(whole).any()
@@ -341,6 +387,7 @@ def _with_stages(job: Job, tell: Tell) -> tuple[Job, dict[str, Any] | None]:
     untouched = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
     for _ in steps(probe, State(net), feed, probe.cadence(feed.steps_per_epoch), tell=_say_nothing):
         pass
+    feed.kept = None
     phases.open_phase(net, job.plan.phases[-1])
     phases.freeze_unreached(net, probe.objective(), feed.make(feed.rows[:2]))
     batches = [feed(step)[0] for step in range(surgery.BATCHES)]

@@ -96,7 +96,7 @@ class Cut:
         """The net's outputs from what was kept of the rows of `inputs`."""
         if not self.kept:
             head: Any = net.heads[HEAD]
-            answer: Tensor = head.answer(stored[0])
+            answer: Tensor = head.answer(stored[0].float())
             return answer
         values = {(leaf.module, leaf.index): value for leaf, value in zip(self.kept, stored, strict=True)}
         return self._run(net, inputs, values)

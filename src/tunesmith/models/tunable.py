@@ -44,13 +44,17 @@ class Tunable(nn.Module):
         self.added = pretrained.added
         self.entrance: Any = None
         """The `prefix.Cut` that stored inputs belong to."""
-        # What acts at random over the parts below it, and is switched off while any of them is frozen.
-        self.layerdrops = {
-            module: module.layerdrop
-            for module in self.modules()
-            if isinstance(getattr(module, "layerdrop", None), float)
+        # What acts at random over the parts below it, and is switched off while any of them is frozen: a switch as a
+        # module or its configuration holds it, and what it stands on.
+        holders = {
+            id(holder): holder for module in self.modules() for holder in (module, getattr(module, "config", None))
         }
-        self.masks_inputs = bool(getattr(getattr(pretrained.body, "config", None), "apply_spec_augment", False))
+        self.switches = [
+            (holder, name, getattr(holder, name))
+            for holder in holders.values()
+            for name in ("layerdrop", "apply_spec_augment")
+            if isinstance(getattr(holder, name, None), float | bool)
+        ]
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         stored = [inputs[name] for name in inputs if name.startswith(STORED)]
@@ -108,11 +112,8 @@ class Tunable(nn.Module):
             parameters = list(module.parameters())
             if parameters and not any(parameter.requires_grad for parameter in parameters):
                 module.eval()
-        for module, rate in self.layerdrops.items():
-            module.__dict__["layerdrop"] = 0.0 if some_frozen else rate
-        if self.masks_inputs:
-            config: Any = self.body.config
-            config.apply_spec_augment = not some_frozen
+        for holder, name, value in self.switches:
+            holder.__dict__[name] = type(value)(0) if some_frozen else value
 
     def output_layer(self) -> nn.Linear:
         """The last linear layer: where a regression's unit is folded in."""
