@@ -25,13 +25,33 @@ class State:
     """The validation scores so far: {step, value}; a value that these rows do not define is None."""
     best: dict[str, Any] | None = None
     """{step, value, digest} of the best so far; its weights are kept in `checkpoints/best-STEP.safetensors`."""
+    members: list[dict[str, Any]] = field(default_factory=list)
+    """{step, value, digest} of the checkpoints that a soup may be made of, the best first; their weights alike."""
+    averages: dict[str, torch.Tensor] = field(default_factory=dict)
+    """The running averages of the parameters that moved, by name."""
+    num_averaged: int = 0
+    """How many steps the averages are made of."""
+    attempt: int = 0
+    """0, or 1 after a restart: the first attempt had collapsed."""
+    watched: dict[str, Any] = field(default_factory=dict)
+    """What the guard against a collapse has seen of this phase: see `training/collapse.py`."""
     events_bytes: int = 0
     """The length of events.jsonl at the checkpoint: it is cut to it on resume."""
+    fresh: set[str] = field(default_factory=set)
+    """Names of the parameters that were not pretrained: of a new head, and what edits added."""
+    start: dict[str, torch.Tensor] | None = None
+    """`weights()` before the first step, in the host's memory, while a penalty, an average or a restart may need them.
+    Neither is in a checkpoint: a resume finds them where the run did, in the pretrained model."""
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The tensors that training may have changed: parameters that moved, and all buffers."""
         parameters = {name: p.detach() for name, p in self.net.named_parameters() if name in self.moved}
         return parameters | {name: b.detach() for name, b in self.net.named_buffers()}
+
+    def keep_start(self) -> None:
+        """Take a copy of the weights before anything moves or is restored."""
+        if self.start is None:
+            self.start = {name: tensor.to("cpu", copy=True) for name, tensor in self.weights().items()}
 
     @torch.no_grad()
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
