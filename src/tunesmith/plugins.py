@@ -35,6 +35,8 @@ KINDS = {
     "edit": Kind("tunesmith.models.edits", "edit"),
     "optimizer": Kind("tunesmith.training.optimizers"),
     "clip": Kind("tunesmith.training.clipping"),
+    "penalty": Kind("tunesmith.training.penalties"),
+    "average": Kind("tunesmith.training.averaging"),
     "schedule": Kind("tunesmith.training.schedules"),
     "metric": Kind("tunesmith.evaluation.metrics"),
     "baseline": Kind("tunesmith.evaluation.baselines"),

@@ -14,6 +14,7 @@ import torch
 
 from tunesmith import plugins
 from tunesmith.assemble.feeds import Steps, augmented_rows, check_reads, steps_of
+from tunesmith.assemble.regularization import check_average
 from tunesmith.assemble.rows import Objects, Rows, open_rows
 from tunesmith.data.augment import AugmentedRows
 from tunesmith.data.batch import MAIN, Batch
@@ -31,7 +32,7 @@ from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.seeds import fold, seed_everything
 from tunesmith.strategies.plan import Edit, Phase, Plan, then_head
 from tunesmith.training.frozen import CachedRows
-from tunesmith.training.loop import Pace
+from tunesmith.training.loop import Pace, Penalty
 from tunesmith.training.machine import Machine
 
 Tell = Callable[[str], None]
@@ -142,7 +143,7 @@ class Job:
         made: torch.optim.Optimizer = plugins.get("optimizer", choice.name)(groups, **choice.options)
         return made
 
-    def pace(self, index: int, cadence: Cadence, steps_per_epoch: int) -> Pace:
+    def pace(self, index: int, cadence: Cadence, steps_per_epoch: int, penalty: Penalty | None = None) -> Pace:
         """How a phase moves; its schedule runs over the phase, or over the whole where the plan carries."""
         plan, lr = self.plan, self.recipe.train.lr
         assert lr != "auto"
@@ -151,7 +152,7 @@ class Job:
         total = (cadence.total if plan.carry else ends[index]) - start
         peak = lr[plan.phases[index].name] if isinstance(lr, dict) else lr
         factor = self.factor(total, steps_per_epoch)
-        return Pace(ends[index], lambda step: peak * factor(step - start), self.recipe.seed, self.clip())
+        return Pace(ends[index], lambda step: peak * factor(step - start), self.recipe.seed, self.clip(), penalty)
 
     def factor(self, total: int, steps_per_epoch: int) -> Callable[[int], float]:
         """The rate's factor at a step of `total`: a straight rise over the warm-up, then the schedule over the rest."""
@@ -210,6 +211,7 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     encoded = encode_texts(rows.table, rows.inputs, pretrained.tokenizer, most)
     plan = plan_of(recipe, pretrained)
     _check_rates(recipe, plan)
+    check_average(recipe, rows)
     check_reads(recipe, plan)
     augmented, unlabelled = augmented_rows(recipe, rows, encoded)
     recipe, reasons = resolve(_with_places(recipe, objects), facts_of(rows, pretrained, encoded, machine, plan))

@@ -28,6 +28,9 @@ class Event:
     seconds: float
 
 
+Penalty = Callable[[list[nn.Parameter]], Tensor]
+
+
 @dataclass(frozen=True)
 class Pace:
     """How a phase moves: its last step, the learning rate at a step, what limits the gradients, what is added to them
@@ -37,7 +40,7 @@ class Pace:
     rate: Callable[[int], float]
     seed: int
     clip: Callable[[list[nn.Parameter]], None] | None = None
-    penalty: Callable[[list[nn.Parameter]], Tensor] | None = None
+    penalty: Penalty | None = None
 
 
 def train_phase(
