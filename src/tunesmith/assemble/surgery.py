@@ -27,7 +27,8 @@ def probe(job: Job) -> Job:
     """The Job that fits the head on the frozen body, whatever the recipe's own training is."""
     train = job.recipe.train
     lr = 3e-3  # Of a head on a frozen body: see `recipe/resolve.py`.
-    short = Train(length=f"{STEPS} steps", batch=train.batch, lr=lr, warmup="10 %", patience=0, every=train.every)
+    length = f"{STEPS} steps"
+    short = Train(length=length, batch=train.batch, lr=lr, warmup="10 %", every=train.every, cache=train.cache)
     own = job.recipe.objective
     objective = own if reads(own.name) == "rows" else Choice(name="supervised")
     recipe = job.recipe.model_copy(update={"train": short, "objective": objective})

@@ -25,7 +25,8 @@ _UNREAD: dict[Method, tuple[str, ...]] = {
     "dora": (),
     "ia3": ("rank", "alpha", "dropout"),
     "vera": ("alpha",),
-    "oft": ("alpha",),
+    # peft 0.21 makes a dropout of OFT and never calls it.
+    "oft": ("alpha", "dropout"),
 }
 
 
@@ -45,7 +46,7 @@ def edit(
     input (Liu et al. 2022); `vera`: LoRA with fixed random matrices that all layers share and two learnt vectors
     (Kopiczko et al. 2024); `oft`: a learnt rotation of the inputs in blocks (Qiu et al. 2023).
     `rank`: 8, of vera 256; of oft the block size, the largest up to 32 that divides every width. `alpha`: the rank.
-    `dropout`: of the adapters' inputs; of oft the share of blocks that do not turn."""
+    `dropout`: of the adapters' inputs; ia3 and oft have none."""
     if adapters(pretrained.body):
         raise RecipeError(
             "the model has adapters already", where=WHERE, remedy="use the strategy or the edit, not both"
@@ -161,7 +162,7 @@ def _vera(layers: dict[str, nn.Module], rank: int | None, _alpha: float | None, 
     )
 
 
-def _oft(layers: dict[str, nn.Module], rank: int | None, _alpha: float | None, dropout: float) -> Any:
+def _oft(layers: dict[str, nn.Module], rank: int | None, _alpha: float | None, _dropout: float) -> Any:
     from peft import OFTConfig
 
     other = next((name for name, layer in layers.items() if not isinstance(layer, nn.Linear)), None)
@@ -172,7 +173,8 @@ def _oft(layers: dict[str, nn.Module], rank: int | None, _alpha: float | None, d
     if size < 2 or common % size:
         what = f"blocks of {size} do not divide every width"
         raise RecipeError(what, where=f"{WHERE}.rank", remedy=f"write a divisor of {common} above 1")
-    return OFTConfig(r=0, oft_block_size=size, module_dropout=dropout, target_modules=list(layers))
+    # The default of peft is a series that is a rotation only near 0.
+    return OFTConfig(r=0, oft_block_size=size, use_cayley_neumann=False, target_modules=list(layers))
 
 
 _CONFIGS: dict[Method, Callable[[dict[str, nn.Module], int | None, float | None, float], Any]] = {
