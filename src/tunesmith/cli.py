@@ -108,6 +108,11 @@ def check(
     test: Test = None,
     seed: Seed = None,
     device: Device = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what each phase does to each parameter.")] = False,
+    lr: Annotated[
+        bool, typer.Option("--lr", help="Find learning rates by a range test, a hundred steps a phase.")
+    ] = False,
+    png: Annotated[Path | None, typer.Option(help="Where --lr draws its curves; by default lr.png, here.")] = None,
     settings: Settings = None,
 ) -> None:
     """Say what a fit would do and cost, without training."""
@@ -124,6 +129,9 @@ def check(
             test=test,
             seed=seed,
             device=device,
+            plan=plan,
+            lr=lr,
+            png=Path("lr.png") if lr and png is None else png,
             settings=settings or [],
         )
     )
@@ -168,10 +176,17 @@ def predict(
 def list_names(
     kind: Annotated[str | None, typer.Argument(help="strategy, task, head, metric, optimizer, schedule, ...")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="The JSON schema of a recipe, for editors.")] = False,
+    cache: Annotated[bool, typer.Option("--cache", help="What is kept of frozen stages, instead.")] = False,
+    clear: Annotated[bool, typer.Option("--clear-cache", help="Remove all that is kept of frozen stages.")] = False,
 ) -> None:
-    """What can be named in a recipe."""
+    """What can be named in a recipe, or what is kept on disk."""
     import tunesmith
 
+    if cache or clear:
+        from tunesmith.catalogue import cache_lines
+
+        print("\n".join(cache_lines(clear=clear)))
+        return
     if schema:
         import json
 

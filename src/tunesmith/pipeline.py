@@ -103,7 +103,9 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
         folder.cut_events(run, state.events_bytes)
     log, progress = EventLog(run if job.machine.first else None), Progress(cadence.total, quiet)
     with contextlib.closing(progress), Signals() as signals:
-        for event in steps(job, state, feed, cadence, saved, tell=tell, log=log) if not out_of_patience(job, state) else ():
+        for event in (
+            steps(job, state, feed, cadence, saved, tell=tell, log=log) if not out_of_patience(job, state) else ()
+        ):
             log.step(event)
             progress.step(event)
             last = event.step == cadence.total
@@ -343,7 +345,8 @@ def _measured_heads(job: Job) -> dict[str, float]:
     """Candidate -> validation score; by cross-validation where no row is set aside."""
     train, valid = (measure.spread(rows, measure.MOST_ROWS) for rows in (job.rows.split.train, job.rows.split.valid))
     rows = np.concatenate([train, valid])
-    features = measure.frozen_features(job.pretrained, job.rows.target.num_outputs, job.encoded, rows, job.machine)
+    outputs, cache = job.rows.target.num_outputs, job.recipe.train.cache
+    features = measure.frozen_features(job.pretrained, outputs, job.encoded, rows, job.machine, cache=cache)
     codes = job.rows.codes[rows]
     folds = [(np.arange(len(train)), np.arange(len(train), len(rows)))]
     if not len(valid):

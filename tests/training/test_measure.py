@@ -8,14 +8,16 @@ import torch
 
 from tunesmith.errors import MachineError
 from tunesmith.models.pooling import pool
-from tunesmith.training import measure
+from tunesmith.strategies.plan import Phase, Rule
+from tunesmith.training import measure, phases
+from tunesmith.training.frozen import cached_rows
 from tunesmith.training.machine import Machine, fast_precision, find_device, start
 
 
 def test_features_are_in_the_order_of_the_rows_and_those_of_each_row_alone(job_of):
     job = job_of()
     rows = np.array([7, 2, 31, 4, 50, 11])
-    found = measure.frozen_features(job.pretrained, 3, job.encoded, rows, job.machine)
+    found = measure.frozen_features(job.pretrained, 3, job.encoded, rows, job.machine, cache="off")
     assert set(found) == {"own", "mean", "cls", "max"}
     body = job.pretrained.body.eval()
     for index, row in enumerate(rows):
@@ -73,3 +75,20 @@ def test_the_precision_is_what_the_recipe_says_else_what_the_processor_is_fast_a
     assert start("cpu", "auto").precision == fast_precision("cpu")
     with Machine(torch.device("cpu"), "bf16").autocast():
         assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+def test_features_of_frozen_rows_are_read_again_and_a_head_on_them_needs_no_pass(job_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path))
+    job, ran = job_of(), []
+    rows = job.rows.split.train
+    live = measure.frozen_features(job.pretrained, 3, job.encoded, rows, job.machine, cache="off")
+    first = measure.frozen_features(job.pretrained, 3, job.encoded, rows, job.machine, cache="fp32")
+    job.pretrained.body.encoder.layer[0].register_forward_hook(lambda _module, args, _output: ran.append(len(args[0])))
+    again = measure.frozen_features(job.pretrained, 3, job.encoded, rows, job.machine, cache="fp32")
+    assert not ran
+    for name, values in live.items():
+        assert np.allclose(values, first[name], atol=1e-6) and np.array_equal(first[name], again[name])
+    net = job.net()
+    phases.open_phase(net, Phase("head", (Rule("head/*", 1.0), Rule("*", None))))
+    kept = cached_rows(net, job.encoded, rows, job.machine, "fp32")
+    assert kept.num_computed == 0

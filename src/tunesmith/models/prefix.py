@@ -203,32 +203,37 @@ def _verify(net: Tunable, cut: Cut, probes: Sequence[Mapping[str, Tensor]]) -> N
 
 def digest(net: Tunable, cut: Cut) -> str:
     """What the kept outputs depend on beside the row: the frozen weights, the network's form, where it is cut."""
+    if not cut.kept:
+        return digest_of_body(net.get_submodule(net.body_name), getattr(net.heads[HEAD], "pooling", ""))
+    body = f"{net.body_name}."
+    frozen = {name.removeprefix(body) for stage in net.stages[: cut.depth] for name in stage.parameters}
+    inside = tuple(f"{name.removeprefix(body)}." for stage in net.stages[: cut.depth] for name in stage.modules)
+    kept = [(leaf.module, leaf.index) for leaf in cut.kept]
+    return _digest(net.get_submodule(net.body_name), frozen, inside, [cut.stages, kept])
+
+
+def digest_of_body(body: nn.Module, what: str, but: nn.Module | None = None) -> str:
+    """What a vector a row depends on that is made by all of `body`, or all but one module of it: a pooling of its
+    states, or whatever `what` names."""
+    left_out = set() if but is None else {id(parameter) for parameter in but.parameters()}
+    frozen = {name for name, parameter in body.named_parameters() if id(parameter) not in left_out}
+    return _digest(body, frozen, ("",), ["features", what])
+
+
+def _digest(body: nn.Module, frozen: set[str], inside: tuple[str, ...], more: list[Any]) -> str:
     import transformers
 
     found = hashlib.blake2b(digest_size=16)
-    tensors = dict(net.named_parameters()) | dict(net.named_buffers())
-    frozen = {name for stage in net.stages[: cut.depth] for name in stage.parameters}
-    inside = tuple(f"{module}." for stage in net.stages[: cut.depth] for module in stage.modules)
-    for name, tensor in tensors.items():
+    for name, tensor in [*body.named_parameters(), *body.named_buffers()]:
         if name in frozen or (not isinstance(tensor, nn.Parameter) and name.startswith(inside)):
             found.update(name.encode())
-            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    config = getattr(net.body, "config", None)
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    config = getattr(body, "config", None)
     described = {} if config is None else {key: repr(value) for key, value in sorted(config.to_dict().items())}
-    for key in (
-        "_name_or_path",
-        "id2label",
-        "label2id",
-        "num_labels",
-        "problem_type",
-        "architectures",
-        "transformers_version",
-    ):
+    for key in ("_name_or_path", "architectures", "transformers_version", "id2label", "label2id", "problem_type"):
         described.pop(key, None)
-    pooling = getattr(net.heads[HEAD], "pooling", "") if not net.own and not cut.kept else ""
-    kept = [(leaf.module, leaf.index) for leaf in cut.kept]
-    parts = [described, getattr(config, "_attn_implementation", ""), cut.stages, kept, pooling]
-    found.update(json.dumps([*map(repr, parts), torch.__version__, transformers.__version__]).encode())
+    parts = [described, getattr(config, "_attn_implementation", ""), *more, torch.__version__, transformers.__version__]
+    found.update(json.dumps([repr(part) for part in parts]).encode())
     return found.hexdigest()
 
 

@@ -152,7 +152,7 @@ class Train(Part):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`fp32`, or `bf16` where the processor is fast at it; scores are always computed in fp32."""
     cache: Literal["auto", "off", "fp32", "bf16"] = "auto"
-    """Keep the outputs of frozen stages on disk and compute them once: in the run's precision, `fp32`, `bf16`, `off`."""
+    """Compute what frozen stages give once and keep it on disk: in the run's precision, `fp32`, `bf16`; or `off`."""
     patience: int | Auto = "auto"
     """Evaluations without a better score before training stops; 0 = no early stop."""
     every: Every = Every()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from tunesmith.models.prefix import Cut, Form, Uncacheable
 from tunesmith.models.tunable import STORED, Tunable
 from tunesmith.training.machine import Machine
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WRITE_BYTES = 16_000_000
 """Computed rows are written to disk in pieces of about this size."""
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
@@ -83,13 +85,13 @@ def cached_rows(
 ) -> CachedRows:
     """Keep the outputs of the net's frozen prefix for `rows`: those on disk are verified, the others computed now.
 
-    `how` is "auto" (in the machine's precision), "fp32" or "bf16"; with `only_found` nothing is computed. Raises
+    `how` is "fp32" or "bf16"; with `only_found` nothing is computed. Raises
     Uncacheable with the reason where this model, these rows or this disk do not allow it; then the phase runs live."""
     if encoded.lengths is None:
         raise Uncacheable("the rows are made anew each time they are read")
     keys = dict(zip((int(row) for row in rows), encoded.keys(rows), strict=True))
     cut = prefix.find_cut(net, _probes(encoded, keys, machine))
-    dtype = torch.bfloat16 if "bf16" in (how, machine.precision if how == "auto" else "") else torch.float32
+    dtype = DTYPES[how]
     name = entry_name(prefix.digest(net, cut), machine, dtype)
     kept = CachedRows(encoded, cut, dtype, store.open_entry(name), keys)
     net.entrance = cut
@@ -111,6 +113,40 @@ def cached_rows(
         kept.entry = store.open_entry(name)
     compare(net, kept, rows, machine)
     return kept
+
+
+def kept_features(
+    digests: Mapping[str, str],
+    keys: Sequence[bytes],
+    compute: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    machine: Machine,
+    how: str,
+) -> dict[str, np.ndarray]:
+    """Name -> features (rows, width) of the rows with these keys, kept as `cached_rows` keeps those of a wholly frozen
+    body; `digests` are those of `prefix.digest_of_body`. `compute(positions)` gives those of some rows, live."""
+    dtype = DTYPES[how]
+    names = {name: entry_name(digest, machine, dtype) for name, digest in digests.items()}
+    entries = {name: store.open_entry(entry) for name, entry in names.items()}
+    there = [entry.verified(keys) for entry in entries.values()]
+    missing: dict[bytes, int] = {}
+    for position, key in enumerate(keys):
+        if not all(key in found for found in there):
+            missing.setdefault(key, position)
+    made: dict[str, dict[bytes, np.ndarray]] = {name: {} for name in names}
+    if missing:
+        for name, values in compute(np.array(list(missing.values()))).items():
+            exact = torch.from_numpy(values).to(dtype)
+            packed = [row.view(torch.uint8).numpy() for row in exact]
+            made[name] = dict(zip(missing, packed, strict=True))
+            if machine.first and store.make_room(sum(row.nbytes for row in packed), keep=names[name]):
+                about = {"model": name, "stages": "all", "dtype": str(dtype).removeprefix("torch.")}
+                with contextlib.suppress(OSError):
+                    store.append(names[name], about, list(missing), [row.tobytes() for row in packed])
+    found = {}
+    for name, entry in entries.items():
+        rows = [made[name][key] if key in made[name] else np.array(entry.bytes_of(key)) for key in keys]
+        found[name] = torch.from_numpy(np.stack(rows)).view(dtype).float().numpy()
+    return found
 
 
 def entry_name(digest: str, machine: Machine, dtype: torch.dtype) -> str:

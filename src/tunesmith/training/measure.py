@@ -16,20 +16,39 @@ import torch
 from tunesmith.data.batch import Batch
 from tunesmith.data.encoders.text import TextRows
 from tunesmith.models.pooling import Pooling, output_layer, pool
+from tunesmith.models.prefix import digest_of_body
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.objectives.objective import Objective
+from tunesmith.training.frozen import chunks, kept_features
 from tunesmith.training.machine import Machine
 
 MOST_ROWS = 3000
 """Rows that a pass for the choice of the head reads at most: the ranking of the candidates needs no more."""
 
 
-@torch.no_grad()
 def frozen_features(
+    pretrained: Pretrained, num_outputs: int, encoded: TextRows, rows: np.ndarray, machine: Machine, *, cache: str
+) -> dict[str, np.ndarray]:
+    """Candidate head -> features (rows, width) of the untouched body: each pooling, and what the last layer of the
+    model's own head would read ("own"). All come from one pass over the rows that are not on disk yet; with `cache`
+    "off" over all of them."""
+
+    def compute(positions: np.ndarray) -> dict[str, np.ndarray]:
+        return _passed(pretrained, num_outputs, encoded, rows[positions], machine)
+
+    if encoded.lengths is None or cache == "off":
+        return compute(np.arange(len(rows)))
+    digests = {name: digest_of_body(pretrained.body, name) for name in pretrained.poolings}
+    if pretrained.own_head:
+        digests["own"] = digest_of_body(pretrained.module, "own", output_layer(pretrained.module, num_outputs))
+    return kept_features(digests, encoded.keys(rows), compute, machine, cache)
+
+
+@torch.no_grad()
+def _passed(
     pretrained: Pretrained, num_outputs: int, encoded: TextRows, rows: np.ndarray, machine: Machine
 ) -> dict[str, np.ndarray]:
-    """Candidate head -> features (rows, width) of the untouched body, all from one pass: each pooling, and what the
-    last layer of the model's own head would read ("own")."""
+    """The features of every candidate from one pass."""
     module = pretrained.module
     machine.place(module)
     was_training = module.training
@@ -44,8 +63,9 @@ def frozen_features(
     handles.append(pretrained.body.register_forward_hook(lambda _m, _a, output: kept.__setitem__("body", output)))
     order = rows if encoded.lengths is None else rows[np.argsort(-encoded.lengths[rows], kind="stable")]
     try:
-        for batch in _batches(order, encoded.lengths, machine.tokens):
-            inputs = machine.put(encoded.batch(batch))
+        widths = np.full(len(order), machine.tokens // 32) if encoded.lengths is None else encoded.lengths[order]
+        for batch in chunks(widths, machine.tokens):
+            inputs = machine.put(encoded.batch(order[batch]))
             with machine.autocast():
                 output = module(**inputs)
             states: Any = (kept["body"] if pretrained.own_head else output) if pretrained.poolings else None
@@ -147,11 +167,3 @@ def _fits(net: torch.nn.Module, objective: Objective, batch: Batch, machine: Mac
 def spread(rows: np.ndarray, most: int) -> np.ndarray:
     """At most `most` of the rows, evenly spaced: the first ones of a sorted table would be of one class."""
     return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
-
-
-def _batches(order: np.ndarray, lengths: np.ndarray | None, tokens: int) -> Iterator[np.ndarray]:
-    start = 0
-    while start < len(order):
-        size = 32 if lengths is None else max(1, tokens // max(1, int(lengths[order[start]])))
-        yield order[start : start + size]
-        start += size
