@@ -87,6 +87,7 @@ def test_cosine_restarts_at_the_peak_in_cycles_that_grow():
 
 def test_step_drops_at_equal_spaces_or_at_every_given_share():
     assert along(schedules.step, 6, drops=2, factor=0.5) == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25]
+    assert along(schedules.step, 10, drops=9, factor=0.5) == [0.5 ** min(step, 9) for step in range(11)]
     resnet = along(schedules.step, 100, drops=3, every=0.3)
     assert [resnet[step] for step in (29, 30, 59, 60, 89, 90, 99)] == pytest.approx(
         [1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
