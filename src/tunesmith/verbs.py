@@ -17,7 +17,7 @@ from tunesmith.assemble.rows import Objects, target_values, unseen_labels
 from tunesmith.data.profile import missing_rows
 from tunesmith.data.sources import open_source
 from tunesmith.data.table import Table
-from tunesmith.delivery import estimate, rows_out, scores
+from tunesmith.delivery import estimate, lr_range, plan_table, rows_out, scores
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
@@ -97,11 +97,21 @@ def check(
     test: Any = None,
     seed: int | None = None,
     device: str | None = None,
+    plan: bool = False,
+    lr: bool = False,
+    png: Path | str | None = None,
     settings: Sequence[str] = (),
     tell: Tell = say,
-) -> estimate.Estimate:
-    """Hold recipe, data and model against each other without training: the resolved recipe, what would train, and
-    what the run would cost in time, memory and disk."""
+) -> Any:
+    """Hold recipe, data and model against each other without training, and return what can be printed.
+
+    An `Estimate`: the resolved recipe, what would train, and what the run would cost in time, memory and disk. With
+    `plan` a `PlanTable`: what each phase does to each parameter. With `lr` a `RangeTest`: the learning rates that a
+    range test suggests, drawn to the file `png` if one is given."""
+    if plan and lr:
+        raise RecipeError("--plan and --lr are two answers", where="check", remedy="ask for one at a time")
+    if png is not None and not lr:
+        raise RecipeError("--png has no effect without --lr", where="check", remedy="add --lr, or leave --png out")
     objects = _objects(data, valid, test, None, None)
     fields = {
         "data": data,
@@ -114,7 +124,12 @@ def check(
         "seed": seed,
         "device": device,
     }
-    return estimate.estimate(_recipe(objects, fields, settings), objects, tell)
+    recipe = _recipe(objects, fields, settings)
+    if plan:
+        return plan_table.plan_table(recipe, objects, tell)
+    if lr:
+        return lr_range.lr_range(recipe, objects, tell, None if png is None else Path(png))
+    return estimate.estimate(recipe, objects, tell)
 
 
 def load(run: Run | Path | str, *, device: str = "auto") -> Model:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,17 +22,20 @@ from tunesmith.delivery.scores import metric_names
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.files import digest, size
+from tunesmith.models.prefix import Uncacheable, frozen_depth
+from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe import file as recipe_file
 from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.strategies.plan import Phase, assign
 from tunesmith.training import machine, measure, phases
+from tunesmith.training.frozen import CachedRows, cached_rows
 from tunesmith.training.loop import Pace, train_phase
 from tunesmith.training.state import State
 
 SAMPLES = 8
-"""Batches that are timed."""
+"""Batches of a phase that are timed at most."""
 
 
 @dataclass(frozen=True)
@@ -58,66 +62,120 @@ class Estimate:
         return "\n".join(lines)
 
 
-def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
-    """Prepare the run as `fit` would, time a few real steps on a net that is thrown away, and reckon the rest."""
+@contextlib.contextmanager
+def opened(recipe: Recipe, objects: Objects, tell: Tell) -> Iterator[Job]:
+    """The Job that `fit` would run, with a head: where that is left to be measured, the first that fits."""
     check_recipe(recipe)
     place = machine.start(recipe.train.device, recipe.train.precision, deterministic=recipe.train.deterministic)
     with contextlib.closing(place):
         job = prepare(recipe, objects, place, tell)
+        yield job if job.head is not None else replace(job, head=_assumed_head(job.pretrained))
+
+
+def _assumed_head(pretrained: Pretrained) -> Choice:
+    """The head that was trained for these labels, else the first pooling, else the model's own."""
+    options = pretrained.head_choice.get("options") if pretrained.labels else None
+    if options is None and not pretrained.labels and pretrained.poolings:
+        options = {"pooling": pretrained.poolings[0]}
+    return Choice(name="own") if options is None else Choice(name="pooled", options=options)
+
+
+def enter(job: Job, net: Tunable, feed: Feed, phase: Phase) -> list[str]:
+    """Open a phase as the run does; the names of what it would train but the loss does not reach."""
+    phases.open_phase(net, phase)
+    return phases.freeze_unreached(net, job.objective(phase), feed.make(feed.rows[:2]))
+
+
+def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
+    """Prepare the run as `fit` would, time a few real steps on a net that is thrown away, and reckon the rest."""
+    with opened(recipe, objects, tell) as job:
         # From the start of the process: a fit imports, reads and loads just as this check did.
         prepared = time.time() - psutil.Process().create_time()
-        if job.head is None:
-            name = "pooled" if job.pretrained.poolings else "own"
-            options = {"pooling": job.pretrained.poolings[0]} if job.pretrained.poolings else {}
-            job = replace(job, head=Choice(name=name, options=options))
         net = job.net()
         feed = job.feed(job.rows.split.train)
         cadence = job.cadence(feed.steps_per_epoch)
-        plan = job.plan
         before = _in_use(job)
-        seconds, peak = _training_cost(job, net, feed, cadence, plan.phases[-1])
+        seconds, peak = _training_cost(job, net, feed, cadence)
         judging, judge_bytes = _judging_cost(job)
         # At the end the saved model is read again, beside what judging imports: its file as mapped, a second net, and
         # the weights that are copied into it.
         model = sum(p.numel() * 4 for p in job.pretrained.module.parameters())
         seconds, peak = prepared + seconds + judging, max(peak, before + judge_bytes + 3 * model)
-        trains = tuple(line for phase in plan.phases for line in _what_trains(job, net, feed, phase))
+        trains = tuple(line for phase in job.plan.phases for line in _what_trains(job, net, feed, phase))
         return Estimate(job.recipe, job.reasons, trains, cadence.total, seconds, peak, needed_bytes(job))
 
 
-def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence, phase: Phase) -> tuple[float, int]:
-    """Seconds of training, evaluating and saving, and the most bytes in use: steps on the longest real batch and on
-    batches spread over all lengths, with the real optimizer at rate 0."""
-    state, place = State(net), job.machine
-    phases.open_phase(net, phase)
-    phases.freeze_unreached(net, job.objective(), feed.make(feed.rows[:2]))
-    state.optimizer = job.optimizer(phases.groups(net, phase))
-    trained = sum(p.numel() * 4 for p in net.parameters() if p.requires_grad)
-    spread = _spread(feed)
-
-    def some(step: int) -> tuple[list[Batch], int]:
-        """The longest batch twice, then those that are timed."""
-        return feed(spread[-1] if step < 2 else spread[step - 2])
-
-    in_use = _in_use(job)
-    with measure.peak_memory(place) as peak:
-        pace = Pace(len(spread) + 2, lambda _step: 0.0, job.recipe.seed, job.clip())
-        events = list(train_phase(state, phase.name, some, job.objective(), pace, place))
-    each = float(np.mean([event.seconds for event in events[2:]]))
-    evaluations = cadence.total // cadence.evaluate if cadence.evaluate else 0
+def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence) -> tuple[float, int]:
+    """Seconds of training, evaluating and saving, and the most bytes in use: the phases one after another, each with
+    its own cost of a step."""
+    plan, split = job.plan, job.rows.split
+    spread = _spread(feed, max(3, min(SAMPLES, 3 * SAMPLES // len(plan.phases))))
+    ends = cadence.ends(plan)
+    lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    costs = [_phase_cost(job, net, feed, index, spread, length) for index, length in enumerate(lengths)]
+    stepping = sum(length * cost.seconds for length, cost in zip(lengths, costs, strict=True))
+    # A checkpoint holds what any phase moves (about what the largest does), and the two moments of what moves now.
+    moved = max(cost.trained_bytes for cost in costs)
     saves = cadence.total // cadence.save if cadence.save else 0
-    split = job.rows.split
+    each = [moved + 2 * cost.trained_bytes for cost in costs]
+    saved = saves * sum(length * part for length, part in zip(lengths, each, strict=True)) / max(1, cadence.total)
+    evaluations = cadence.total // cadence.evaluate if cadence.evaluate else 0
     passes = len(split.valid) * (evaluations + 1) + len(split.test)
+    passes += sum(cost.behind for cost in costs) * (len(split.train) + len(split.valid))
     if job.recipe.model.head == "auto":
         passes += min(measure.MOST_ROWS, len(split.train)) + len(split.valid)
     rows = np.concatenate([split.train, split.valid])
     rows = rows[:: max(1, len(rows) // 128)][:128]
     started = time.perf_counter()
-    outputs_of(net, job.encoded, rows, place)
+    outputs_of(net, job.encoded, rows, job.machine)
     per_row = (time.perf_counter() - started) / len(rows)
-    seconds = cadence.total * each + passes * per_row + saves * 3 * trained / _write_speed()
+    seconds = stepping + passes * per_row + saved / _write_speed()
     folds = len(job.rows.folds(split.train)) if job.rows.cross_validated else 0
-    return seconds * (1 + folds), in_use + peak() + trained
+    return seconds * (1 + folds), max(cost.peak_bytes for cost in costs) + moved
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of a phase: seconds of a step, the most bytes in use, bytes of what trains, and whether its steps enter the net
+    behind the frozen stages, which run once a row."""
+
+    seconds: float
+    peak_bytes: int
+    trained_bytes: int
+    behind: bool
+
+
+def _phase_cost(job: Job, net: Tunable, feed: Feed, index: int, spread: list[int], length: int) -> _Cost:
+    """Steps on the longest real batch and on batches spread over all lengths, with the real optimizer at rate 0."""
+    phase = job.plan.phases[index]
+    enter(job, net, feed, phase)
+    state = State(net, job.optimizer(phases.groups(net, phase)))
+    feed.kept = _kept(job, net, feed, spread, length)
+    batches = job.steps(phase, feed)
+
+    def some(step: int) -> tuple[list[Batch], int]:
+        """The longest batch twice, then those that are timed."""
+        return batches(spread[-1] if step < 2 else spread[step - 2])
+
+    in_use = _in_use(job)
+    with measure.peak_memory(job.machine) as peak:
+        pace = Pace(len(spread) + 2, lambda _step: 0.0, job.recipe.seed, job.clip())
+        events = list(train_phase(state, phase.name, some, job.objective(phase), pace, job.machine))
+    behind, feed.kept = feed.kept is not None, None
+    trained = sum(p.numel() * 4 for p in net.parameters() if p.requires_grad)
+    return _Cost(float(np.mean([event.seconds for event in events[2:]])), in_use + peak(), trained, behind)
+
+
+def _kept(job: Job, net: Tunable, feed: Feed, spread: list[int], length: int) -> CachedRows | None:
+    """The rows to be timed behind the frozen stages, where the run would keep every row there; a fit finds them."""
+    how = job.recipe.train.cache
+    if how == "off" or frozen_depth(net) < 2 or length <= feed.steps_per_epoch or feed.augmented is not None:
+        return None
+    rows = np.unique(np.concatenate([feed.epoch(0)[step] for step in spread]))
+    try:
+        return cached_rows(net, job.encoded, rows, job.machine, how)
+    except Uncacheable:
+        return None
 
 
 def _judging_cost(job: Job) -> tuple[float, int]:
@@ -139,13 +197,13 @@ def _judging_cost(job: Job) -> tuple[float, int]:
     return first + again * max(0.0, scored - 1), max(0, in_memory)
 
 
-def _spread(feed: Feed) -> list[int]:
-    """Steps of the first epoch whose batches are spread evenly over all lengths."""
+def _spread(feed: Feed, most: int) -> list[int]:
+    """At most so many steps of the first epoch, whose batches are spread evenly over all lengths."""
     steps = np.arange(feed.steps_per_epoch)
     if feed.encoded.lengths is not None:
         widths = [int(feed.encoded.lengths[rows].max()) * len(rows) for rows in feed.epoch(0)]
         steps = np.argsort(widths, kind="stable")
-    positions = np.linspace(0, len(steps) - 1, min(SAMPLES, len(steps))).round().astype(int)
+    positions = np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int)
     return [int(step) for step in steps[positions]]
 
 
@@ -171,8 +229,7 @@ def _write_speed() -> float:
 
 def _what_trains(job: Job, net: Tunable, feed: Feed, phase: Phase) -> list[str]:
     """For each stage: how many parameters train, of how many, and at what multiple of the rate."""
-    phases.open_phase(net, phase)
-    phases.freeze_unreached(net, job.objective(), feed.make(feed.rows[:2]))
+    enter(job, net, feed, phase)
     rules, address = assign(phase.rules, net.kinds()), net.address()
     lines = []
     for stage in net.stages:

@@ -1,0 +1,86 @@
+"""The estimate of several phases: each with its own cost of a step, and frozen stages that run once a row."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunesmith.assemble.rows import Objects
+from tunesmith.delivery import estimate
+from tunesmith.recipe.schema import Recipe
+from tunesmith.testing import tiny_model, tiny_rows
+
+
+@pytest.fixture
+def job_of(tmp_path):
+    """`job_of("full")` is the Job that a check of a tiny run of 40 steps opens."""
+
+    def build(strategy, **train):
+        train = {"device": "cpu", "batch": 8, "length": "40 steps", "precision": "fp32"} | train
+        tree = {"data": {"source": "memory:rows", "split": "hash"}, "model": {"name": str(tiny_model(tmp_path))}}
+        recipe = Recipe.model_validate(tree | {"strategy": strategy, "train": train})
+        with estimate.opened(recipe, Objects(tiny_rows(60)), str) as job:
+            return job
+
+    return build
+
+
+def _parts(job):
+    feed = job.feed(job.rows.split.train)
+    return job, job.net(), feed, job.cadence(feed.steps_per_epoch)
+
+
+def test_time_is_the_sum_over_the_phases_and_memory_the_most_of_any(job_of, monkeypatch):
+    costs = {0: (1.0, 7_000_000, 1_000), 1: (100.0, 3_000_000, 50_000)}
+    lengths = []
+
+    def cost(job, net, feed, index, spread, length):
+        lengths.append(length)
+        return estimate._Cost(*costs[index], behind=False)
+
+    monkeypatch.setattr(estimate, "_phase_cost", cost)
+    monkeypatch.setattr(estimate, "_write_speed", lambda: 1e12)
+    seconds, peak = estimate._training_cost(*_parts(job_of("probe_then_full")))
+    assert lengths == [12, 28]
+    assert seconds == pytest.approx(12 * 1.0 + 28 * 100.0, abs=10)
+    assert peak == 7_000_000 + 50_000
+
+
+@pytest.mark.parametrize(
+    ("strategy", "train", "behind"),
+    [
+        ("head", {}, True),
+        ("head", {"cache": "off"}, False),
+        ("head", {"length": "1 epoch"}, False),
+        ("full", {}, False),
+    ],
+)
+def test_steps_are_timed_behind_the_frozen_stages_where_the_run_keeps_their_output(job_of, strategy, train, behind):
+    job, net, feed, cadence = _parts(job_of(strategy, **train))
+    cost = estimate._phase_cost(job, net, feed, 0, [0, 1, 2], cadence.total)
+    assert (cost.behind, feed.kept) == (behind, None)
+
+
+def test_rows_that_run_through_the_frozen_stages_once_are_reckoned(job_of, monkeypatch):
+    seen = []
+    monkeypatch.setattr(estimate, "outputs_of", lambda *_: seen.append(0))
+    times = iter([0.0, 10.0] * 2)
+    for behind in (False, True):
+        made = estimate._Cost(0.0, 0, 0, behind)
+        monkeypatch.setattr(estimate, "_phase_cost", lambda *_, made=made: made)
+        parts = _parts(job_of("head"))
+        with monkeypatch.context() as patched:
+            patched.setattr(estimate.time, "perf_counter", lambda: next(times))
+            patched.setattr(estimate, "_write_speed", lambda: 1.0)
+            seen.append(estimate._training_cost(*parts)[0])
+    rows = len(parts[0].rows.split.train) + len(parts[0].rows.split.valid)
+    assert seen[3] - seen[1] == pytest.approx(10.0 * rows / rows)
+
+
+def test_the_head_that_an_earlier_run_trained_is_assumed(job_of):
+    job = job_of("full")
+    pretrained = job.pretrained
+    assert job.head.options == {"pooling": pretrained.poolings[0]}
+    pretrained.labels, pretrained.head_choice = ("a", "b"), {"options": {"pooling": "cls"}}
+    assert estimate._assumed_head(pretrained).options == {"pooling": "cls"}
+    pretrained.head_choice = {}
+    assert estimate._assumed_head(pretrained).name == "own"
