@@ -7,7 +7,6 @@ Run: python bench/profile_step.py --steps 20"""
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections import defaultdict
@@ -22,7 +21,7 @@ from speed import MODEL, prepare_rows
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from tunesmith.assemble.job import Feed, Job, prepare
+from tunesmith.assemble.job import Job, prepare
 from tunesmith.assemble.rows import Objects
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.training import machine, phases
@@ -82,8 +81,8 @@ def open_job(folder: Path, batch: int) -> Job:
     return replace(job, head=Choice(name="pooled", options={"pooling": "mean"}), micro=batch)
 
 
-def watched(job: Job, clocks: Clocks) -> tuple[Callable[[int], float], Feed]:
-    """A function that trains so many steps and gives the seconds of each, with clocks around every part."""
+def watched(job: Job, clocks: Clocks) -> Callable[[int], None]:
+    """A function that trains so many steps, with clocks around every part."""
     state, feed, plan = State(job.net()), job.feed(job.rows.split.train), job.plan
     objective = job.objective()
     phases.open_phase(state.net, plan.phases[0])
@@ -112,12 +111,12 @@ def watched(job: Job, clocks: Clocks) -> tuple[Callable[[int], float], Feed]:
     clip = pace.clip and clocks.around("clipping", pace.clip)
     forward = clocks.around("forward", objective)
 
-    def steps(count: int) -> float:
+    def steps(count: int) -> None:
         paced = replace(pace, last_step=state.step + count, clip=clip)
-        made = train_phase(state, "all", read, forward, paced, job.machine)
-        return statistics.median([event.seconds for event in made])
+        for _event in train_phase(state, "all", read, forward, paced, job.machine):
+            pass
 
-    return steps, feed
+    return steps
 
 
 def matrix_rate(tokens: int) -> float:
@@ -145,11 +144,9 @@ def main() -> None:
     clocks = Clocks(defaultdict(float))
     backward: Any = torch.Tensor.backward
     torch.Tensor.backward = clocks.around("backward", backward)  # type: ignore[method-assign]
-    steps, _feed = watched(job, clocks)
+    steps = watched(job, clocks)
     steps(3)
-    clocks.seconds.clear()
     clocks.tokens = clocks.padded = 0
-    started = time.perf_counter()
     with FlopCounterMode(display=False) as counter:
         steps(2)
     clocks.seconds.clear()
