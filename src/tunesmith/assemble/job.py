@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from tunesmith.data.encoders.text import TextRows, encode_texts
 from tunesmith.data.order import epoch_batches, parts
 from tunesmith.duration import Duration
 from tunesmith.errors import ModelError, Problem, RecipeError, nearest
+from tunesmith.evaluation.intervals import rising
 from tunesmith.models.loaders import transformers
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.tunable import Tunable
 from tunesmith.objectives.objective import Objective, reads
+from tunesmith.recipe.check import takes_scores
 from tunesmith.recipe.facts import Facts
 from tunesmith.recipe.resolve import resolve
 from tunesmith.recipe.schema import Choice, Recipe
@@ -143,7 +146,14 @@ class Job:
         made: torch.optim.Optimizer = plugins.get("optimizer", choice.name)(groups, **choice.options)
         return made
 
-    def pace(self, index: int, cadence: Cadence, steps_per_epoch: int, penalty: Penalty | None = None) -> Pace:
+    def pace(
+        self,
+        index: int,
+        cadence: Cadence,
+        steps_per_epoch: int,
+        penalty: Penalty | None = None,
+        scores: Sequence[dict[str, Any]] = (),
+    ) -> Pace:
         """How a phase moves; its schedule runs over the phase, or over the whole where the plan carries."""
         plan, lr = self.plan, self.recipe.train.lr
         assert lr != "auto"
@@ -151,25 +161,36 @@ class Job:
         start = ends[index - 1] if index and not plan.carry else 0
         total = (cadence.total if plan.carry else ends[index]) - start
         peak = lr[plan.phases[index].name] if isinstance(lr, dict) else lr
-        factor = self.factor(total, steps_per_epoch)
+        factor = self.factor(total, steps_per_epoch, scores, start)
         return Pace(ends[index], lambda step: peak * factor(step - start), self.recipe.seed, self.clip(), penalty)
 
-    def factor(self, total: int, steps_per_epoch: int) -> Callable[[int], float]:
-        """The rate's factor at a step of `total`: a straight rise over the warm-up, then the schedule over the rest."""
+    def factor(
+        self, total: int, steps_per_epoch: int, scores: Sequence[dict[str, Any]] = (), start: int = 0
+    ) -> Callable[[int], float]:
+        """The rate's factor at a step of `total`: a straight rise over the warm-up, then the schedule over the rest.
+
+        `scores` are those of the State, which grow; the first step is number `start` of the run."""
         choice = self.recipe.train.schedule
         schedule = plugins.get("schedule", choice.name)
         warmup = Duration.parse(self.recipe.train.warmup).steps(steps_per_epoch=steps_per_epoch, total=total)
+        sign, reads_scores = (1 if rising(self.select) else -1), takes_scores(schedule)
 
         def factor(step: int) -> float:
             if step < warmup:
                 return (step + 1) / warmup
-            return float(schedule(step - warmup, max(1, total - warmup), **choice.options))
+            since = [
+                (score["step"] - start - warmup, sign * (math.nan if score["value"] is None else score["value"]))
+                for score in scores
+                if score["step"] > start + warmup
+            ]
+            return float(schedule(step - warmup, max(1, total - warmup), *[since] * reads_scores, **choice.options))
 
         return factor
 
     def clip(self) -> Callable[[list[torch.nn.Parameter]], None] | None:
         """What limits the gradients of a step."""
         choice = self.recipe.train.clip
+        assert choice != "auto"
         if not isinstance(choice, Choice):
             choice = Choice(name="norm", options={"limit": choice})
             if not choice.options["limit"]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -49,7 +52,11 @@ def name_choices(tree: dict[str, Any]) -> dict[str, Any]:
 
 def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
     """Raise one RecipeError that holds every problem found."""
-    problems = [*_choices(recipe, where), *_metrics(recipe, where), *_without_effect(recipe, where)]
+    problems = [
+        *(_choices(recipe, where) or _values(recipe, where)),
+        *_metrics(recipe, where),
+        *_without_effect(recipe, where),
+    ]
     if problems:
         raise RecipeError(problems)
 
@@ -96,6 +103,23 @@ def _choices(recipe: Recipe, where: str) -> list[Problem]:
     return problems
 
 
+def _values(recipe: Recipe, where: str) -> list[Problem]:
+    """What the schedule says of its options' values: it is pure, and can be asked before anything is read."""
+    choice = recipe.train.schedule
+    schedule = plugins.get("schedule", choice.name)
+    try:
+        schedule(0, 1, *[[]] * takes_scores(schedule), **choice.options)
+    except RecipeError as error:
+        return [replace(problem, where=where) for problem in error.problems]
+    return []
+
+
+def takes_scores(schedule: Callable[..., float]) -> bool:
+    """Whether a schedule reads the scores so far, its third parameter."""
+    kinds = [parameter.kind for parameter in inspect.signature(schedule).parameters.values()]
+    return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) == 3
+
+
 def _metrics(recipe: Recipe, where: str) -> list[Problem]:
     wanted = [] if recipe.evaluate.metrics == "auto" else list(recipe.evaluate.metrics)
     selected = [] if recipe.evaluate.select == "auto" else [recipe.evaluate.select]
@@ -115,6 +139,9 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
         problems.append(Problem('"train.patience" has no effect when train.every.evaluate = "never"', where, remedy))
     if train.batch != "auto" and train.micro != "auto" and train.batch != "all" and train.micro > train.batch:
         problems.append(Problem(f'"train.micro" = {train.micro} is more than "train.batch" = {train.batch}', where))
+    if train.optimizer.name == "lbfgs" and train.clip not in ("auto", 0):
+        remedy = "leave train.clip out"
+        problems.append(Problem('"train.clip" would mislead the line search of lbfgs', where, remedy))
     if train.schedule.name == "constant" and train.schedule.options.get("floor") is not None:
         problems.append(Problem('"train.schedule.floor" has no effect on a constant rate', where))
     problems += _averages_without_effect(recipe, where)

@@ -15,6 +15,17 @@ MEASURED = ("model.head", "train.micro")
 """Left on "auto" here: measured on the rows and written to `measured.json`."""
 
 
+SCALES = {
+    "sgd": (100.0, "SGD: a hundred times AdamW's rate, whose steps do not shrink with the gradient"),
+    "gradient_descent": (100.0, "gradient descent: a hundred times AdamW's rate, as for SGD"),
+    "adagrad": (10.0, "Adagrad: ten times AdamW's rate, its steps shrink with their number"),
+    "lion": (0.2, "Lion: a fifth of AdamW's rate (Chen et al. 2023: 3 to 10 times smaller)"),
+}
+"""Optimizer -> its rate as a multiple of AdamW's, and why. A start to search from, not a law."""
+RISING = ("one_cycle", "slanted_triangular")
+"""Schedules that begin below the peak: a warm-up before them would rise twice."""
+
+
 def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     """The recipe with nothing left on "auto" but what must be measured, and for each filled field the reason."""
     batch = _batch(recipe, facts)
@@ -27,8 +38,9 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "data.max_length": _max_length(facts),
         "train.batch": (batch, f"{facts.num_train} training rows"),
         "train.length": _length(facts, batch),
-        "train.lr": _rates(facts),
-        "train.warmup": _warmup(),
+        "train.lr": _rates(recipe, facts),
+        "train.clip": _clip(recipe),
+        "train.warmup": _warmup(recipe),
         "train.precision": (facts.precision, f"what {facts.device} is fast at"),
         "train.cache": (facts.precision, "the run's precision"),
         "train.device": (facts.device, "found on this machine"),
@@ -67,8 +79,22 @@ def _length(facts: Facts, batch: int) -> tuple[str, str]:
     return f"{epochs} epochs", f"{steps_per_epoch} steps per epoch"
 
 
-def _rates(facts: Facts) -> tuple[float | dict[str, float], str]:
-    """One rate where all phases agree, else one for each."""
+def _rates(recipe: Recipe, facts: Facts) -> tuple[float | dict[str, float], str]:
+    """One rate where all phases agree, else one for each; for AdamW, and other optimizers relative to it."""
+    name = recipe.train.optimizer.name
+    if name == "lbfgs":
+        return 1.0, "a line search finds its own step"
+    scale, why = SCALES.get(name, (1.0, ""))
+    rates, reason = _adamw_rates(facts)
+    if scale == 1.0:
+        return rates, reason
+    scaled = (
+        {phase: _round(rate * scale) for phase, rate in rates.items()} if isinstance(rates, dict) else rates * scale
+    )
+    return scaled if isinstance(scaled, dict) else _round(scaled), f"{reason}; {why}"
+
+
+def _adamw_rates(facts: Facts) -> tuple[float | dict[str, float], str]:
     found = {name: _rate(moves, facts.num_parameters) for name, moves in facts.phases}
     first = next(iter(found.values()))
     if all(rate == first for rate in found.values()):
@@ -93,11 +119,25 @@ def _rate(moves: str, num_parameters: int) -> tuple[float, str]:
     rate = next((rate for most, rate in known if num_parameters < most), 1e-5)
     scale = f"{num_parameters / 1e6:.0f}M" if num_parameters < 1e9 else f"{num_parameters / 1e9:.1f}B"
     if moves == "adapters":
-        return float(f"{10 * rate:.0e}"), f"adapters of a model of {scale} parameters"
+        return _round(10 * rate), f"adapters of a model of {scale} parameters"
     return rate, f"full fine-tuning of {scale} parameters"
 
 
-def _warmup() -> tuple[str, str]:
+def _round(rate: float) -> float:
+    return float(f"{rate:.1e}")
+
+
+def _clip(recipe: Recipe) -> tuple[float, str]:
+    if recipe.train.optimizer.name == "lbfgs":
+        return 0.0, "a line search needs the gradient as it is"
+    return 1.0, "the usual limit for Transformers (Devlin et al. 2019)"
+
+
+def _warmup(recipe: Recipe) -> tuple[str, str]:
+    if recipe.train.schedule.name in RISING:
+        return "never", f"{recipe.train.schedule.name} rises by itself"
+    if recipe.train.optimizer.name == "lbfgs":
+        return "never", "a line search finds its own step"
     return "10 %", "a tenth of the steps (Devlin et al. 2019)"
 
 

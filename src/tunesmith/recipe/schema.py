@@ -138,12 +138,12 @@ class Train(Part):
     lr: float | dict[str, float] | Auto = "auto"
     """Peak learning rate, or one for each phase of the strategy by its name; a strategy's rules multiply it."""
     optimizer: Choice = Choice(name="adamw")
-    """`adamw`, or with options: `{ name = "adamw", weight_decay = 0.05 }`."""
+    """A name from `tunesmith list optimizer`, or with options: `{ name = "sgd", momentum = 0.9, nesterov = true }`."""
     schedule: Choice = Choice(name="linear")
-    """How the rate falls after the warm-up: `linear` or `constant`."""
+    """How the rate goes on after the warm-up: a name from `tunesmith list schedule`."""
     warmup: Length = "auto"
     """How long the rate rises linearly from zero."""
-    clip: Annotated[float, Field(ge=0)] | Choice = Field(1.0, union_mode="left_to_right")
+    clip: Auto | Annotated[float, Field(ge=0)] | Choice = Field("auto", union_mode="left_to_right")
     """Largest norm of the gradient (0 = no clipping), or a choice: `norm`, `value` or `adaptive`."""
     penalty: Choice | None = None
     """What is added to the loss: `l1`, `l2`, or `l2_sp` (a pull towards the pretrained weights)."""
@@ -155,6 +155,8 @@ class Train(Part):
     """Compute what frozen stages give once and keep it on disk: in the run's precision, `fp32`, `bf16`; or `off`."""
     patience: int | Auto = "auto"
     """Evaluations without a better score before training stops; 0 = no early stop."""
+    on_collapse: Literal["restart", "stop", "continue"] = "restart"
+    """When the training collapses early: once more with a lower rate and a longer warm-up, an error, or go on."""
     every: Every = Every()
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1` or `mps`."""

@@ -64,9 +64,9 @@ def train_phase(
         for group in optimizer.param_groups:
             group["lr"] = rate * group["multiple"]
         batches, num_rows = feed(state.step)
-        loss = torch.zeros((), device=machine.device)
+        seen: list[Tensor] = []
 
-        def gradients(batches: list[Batch] = batches, loss: Tensor = loss) -> Tensor:
+        def gradients(batches: list[Batch] = batches, seen: list[Tensor] = seen) -> Tensor:
             """The step's gradients, anew; most optimizers ask once, L-BFGS as often as it likes."""
             optimizer.zero_grad(set_to_none=True)
             total = torch.zeros(2, device=machine.device)
@@ -81,8 +81,10 @@ def train_phase(
             if state.phase_step == 0:
                 check_gradients(state.net, parameters)
             _scale(parameters, total[1])
-            loss.copy_(total[0] / total[1])
-            value = loss if pace.penalty is None else loss + pace.penalty(parameters)
+            value = total[0] / total[1]
+            seen.append(value)
+            if pace.penalty is not None:
+                value = value + pace.penalty(parameters)
             if pace.clip is not None:
                 pace.clip(parameters)
             return value
@@ -91,7 +93,7 @@ def train_phase(
         optimizer.zero_grad(set_to_none=True)
         state.step += 1
         state.phase_step += 1
-        yield Event(state.step, name, loss, num_rows, rate, time.perf_counter() - started)
+        yield Event(state.step, name, seen[0], num_rows, rate, time.perf_counter() - started)
 
 
 def check_gradients(net: nn.Module, parameters: list[nn.Parameter]) -> None:

@@ -52,20 +52,24 @@ def moving(net: Tunable, plan: Plan) -> set[str]:
 
 
 def groups(net: Tunable, phase: Phase) -> list[dict[str, Any]]:
-    """Parameter groups by rate and decay; biases, norms and other vectors do not decay."""
+    """Parameter groups by rate and decay, with the addresses of their parameters; biases, norms and other vectors do
+    not decay."""
     rules = assign(phase.rules, net.kinds())
-    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    found: dict[tuple[float, float], dict[str, nn.Parameter]] = {}
     for address, parameter in net.address().items():
         if parameter.requires_grad:
             rule = rules[address]
             decay = rule.decay if parameter.dim() > 1 else 0.0
-            found.setdefault((float(rule.lr or 0.0), decay), []).append(parameter)
-    return [{"params": params, "multiple": lr, "decay": decay} for (lr, decay), params in found.items()]
+            found.setdefault((float(rule.lr or 0.0), decay), {})[address] = parameter
+    return [
+        {"params": [*own.values()], "addresses": [*own], "multiple": lr, "decay": decay}
+        for (lr, decay), own in found.items()
+    ]
 
 
 def carry(old: torch.optim.Optimizer | None, new: torch.optim.Optimizer) -> None:
     """Give the new phase's optimizer what the old one knew of the parameters that go on moving."""
-    if old is None:
+    if old is None or hasattr(old, "eval"):  # Schedule-Free counts its steps by group: its state is of one phase.
         return
     for group in new.param_groups:
         for parameter in group["params"]:

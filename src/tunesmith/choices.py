@@ -1,0 +1,108 @@
+"""What is measured on train and valid before training: the head, the stages that move, and the rows of a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tunesmith.assemble import surgery
+from tunesmith.assemble.job import Job, Tell
+from tunesmith.delivery import scores
+from tunesmith.errors import RecipeError
+from tunesmith.evaluation.intervals import rising
+from tunesmith.evaluation.linear import score_features
+from tunesmith.recipe.schema import Choice
+from tunesmith.training import gradient_norms, measure, phases
+from tunesmith.training.state import State
+
+
+def with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
+    """The recipe's head; else a kept one; else the best linear model on one pass of frozen features."""
+    pretrained, how, candidates = job.pretrained, "as the recipe says", {}
+    head = job.head
+    if head is None and pretrained.labels:
+        options = pretrained.head_choice.get("options")
+        head = Choice(name="own") if options is None else Choice(name="pooled", options=options)
+        how = "it was trained for these labels"
+    if head is None:
+        candidates = _measured_heads(job)
+        names = [*["own"] * (pretrained.own_head and not job.pooled), *pretrained.poolings]
+        top = max((value for name, value in candidates.items() if name in names), default=None)
+        best = next((name for name in names if candidates.get(name) == top), "own")
+        head = Choice(name="own") if best == "own" else Choice(name="pooled", options={"pooling": best})
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in candidates.items())
+        how = f"best of {shown} ({job.select} of a linear model on frozen features)"
+    if job.pooled and head.name == "own":
+        what = f"{job.recipe.objective.name} compares pooled features, and this model's own head has none"
+        raise RecipeError(what, where=pretrained.origin.name, remedy="use objective = supervised, or another model")
+    job = replace(job, head=head)
+    if job.rows.task.name == "regression" and job.net().output_layer().bias is None:
+        # Nothing could hold the mean when the unit is folded into the output layer: it must be learnt.
+        job = replace(job, rows=replace(job.rows, target=replace(job.rows.target, mean=0.0)))
+    name = head.name if head.name == "own" else f"{head.options.get('pooling', 'mean')} pooling"
+    tell(f"head: {name}, {how}")
+    return job, {"name": head.name, "options": head.options, "candidates": candidates, "how": how}
+
+
+def _measured_heads(job: Job) -> dict[str, float]:
+    """Candidate -> validation score; by cross-validation where no row is set aside."""
+    train, valid = (measure.spread(rows, measure.MOST_ROWS) for rows in (job.rows.split.train, job.rows.split.valid))
+    rows = np.concatenate([train, valid])
+    outputs, cache = job.rows.target.num_outputs, job.recipe.train.cache
+    features = measure.frozen_features(job.pretrained, outputs, job.encoded, rows, job.machine, cache=cache)
+    codes = job.rows.codes[rows]
+    folds = [(np.arange(len(train)), np.arange(len(train), len(rows)))]
+    if not len(valid):
+        folds = job.rows.folds(rows)
+    sign = 1 if rising(job.select) else -1
+
+    def value(truth: np.ndarray, outputs: np.ndarray) -> float:
+        return sign * scores.value_of_outputs(job, truth, outputs)
+
+    found = {
+        name: score_features(values, codes, folds, job.rows.task, job.rows.target, value)
+        for name, values in features.items()
+    }
+    return {name: value for name, value in found.items() if not np.isnan(value)}
+
+
+def with_micro(job: Job, tell: Tell) -> tuple[Job, int]:
+    """The recipe's micro-batch, else the most rows of a step that fit into memory at once."""
+    batch = job.recipe.train.batch
+    assert isinstance(batch, int)
+    if job.micro is not None:
+        return job, job.micro
+    net = job.net()
+    phase = job.plan.heaviest
+    longest = job.steps(phase, job.feed(job.rows.split.train, micro=batch)).longest
+    phases.open_phase(net, phase)
+    micro = measure.fitting_micro(net, job.objective(phase), longest, batch, job.machine)
+    micro = -job.machine.most(-micro)
+    if micro < batch:
+        tell(f"micro-batch: {micro} of the step's {batch} rows at once, to fit into memory")
+    return replace(job, micro=micro), micro
+
+
+def with_stages(job: Job, steps: Callable[..., Iterable[Any]], tell: Tell) -> tuple[Job, dict[str, Any] | None]:
+    """The stages that a strategy's `train = "auto"` stands for: those whose gradients are largest beside their weights,
+    under a head that was fitted for a few `steps` (the pipeline's) on the frozen body. The net is left as it was."""
+    count = surgery.num_wanted(job.recipe)
+    if count is None:
+        return job, None
+    net, feed, probe = job.net(), job.feed(job.rows.split.train), surgery.probe(job)
+    untouched = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+    for _ in steps(probe, State(net), feed, probe.cadence(feed.steps_per_epoch), tell=lambda _line: None):
+        pass
+    feed.kept = None
+    phases.open_phase(net, job.plan.phases[-1])
+    phases.freeze_unreached(net, probe.objective(), feed.make(feed.rows[:2]))
+    batches = [feed(step)[0] for step in range(surgery.BATCHES)]
+    norms = gradient_norms.relative_norms(net, probe.objective(), batches, job.machine)
+    net.load_state_dict(untouched)
+    chosen = surgery.largest(norms, count)
+    shown = ", ".join(f"{stage} {norm:.2g}" for stage, norm in norms.items())
+    tell(f"stages that train: {', '.join(chosen)} (relative gradient norms: {shown})")
+    return surgery.with_stages(job, chosen), {"train": chosen, "relative_gradient_norms": norms}
