@@ -11,7 +11,8 @@ import torch
 
 from tunesmith import pipeline
 from tunesmith.delivery import folder
-from tunesmith.pipeline import due, is_best, out_of_patience
+from tunesmith.delivery.weights import is_best
+from tunesmith.pipeline import due, out_of_patience
 from tunesmith.run import Run
 from tunesmith.training.observers import EventLog
 from tunesmith.training.state import State
@@ -53,7 +54,7 @@ def train_with(job_of, tmp_path, monkeypatch):
         path, seen, told, given = Run(tmp_path / "run"), {}, [], iter(values)
         path.path.mkdir()
 
-        def validate(job, state, log):
+        def validate(job, state, feed, log):
             seen[state.step] = {name: tensor.clone() for name, tensor in state.net.state_dict().items()}
             value = next(given)
             state.scores.append({"step": state.step, "phase": state.phase, "value": value})

@@ -33,8 +33,13 @@ def begin(job: Job, state: State) -> None:
     state.fresh = {name for name, parameter in net.named_parameters() if id(parameter) in net.added}
     if not loaded.labels or not (net.own or loaded.head_choice.get("options") == net.head_options):
         state.fresh |= set(net.stages[-1].parameters)
-    if job.recipe.train.penalty is not None or average(job.recipe).needs_start:
+    if needs_start(job.recipe):
         state.keep_start()
+
+
+def needs_start(recipe: Recipe) -> bool:
+    """Whether the weights before the first step are asked for to the end."""
+    return recipe.train.penalty is not None or average(recipe).needs_start
 
 
 def penalty(job: Job, state: State) -> Penalty | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,9 @@ def _stored(path: Path) -> dict[str, Any]:
 
 
 def _counters(state: State) -> dict[str, Any]:
-    watched = {
-        key: [float(loss) for loss in value] if key == "losses" else value for key, value in state.watched.items()
-    }
+    watched = dict(state.watched)
+    if "losses" in watched:
+        losses = [math.nan if loss is None else float(loss) for loss in watched["losses"]]
+        watched["losses"] = [loss if math.isfinite(loss) else None for loss in losses]
     found = {name: getattr(state, name) for name in COUNTERS}
     return found | {"moved": sorted(state.moved), "watched": watched}

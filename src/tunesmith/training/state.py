@@ -53,6 +53,11 @@ class State:
         if self.start is None:
             self.start = {name: tensor.to("cpu", copy=True) for name, tensor in self.weights().items()}
 
+    def begin_again(self) -> None:
+        """Forget all but the net, what moves and what is new: a second attempt begins at the first step."""
+        again = State(self.net, moved=self.moved, attempt=self.attempt + 1, fresh=self.fresh, start=self.start)
+        vars(self).update(vars(again))
+
     @torch.no_grad()
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Copy weights back in place."""
