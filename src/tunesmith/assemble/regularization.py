@@ -20,7 +20,6 @@ from tunesmith.training import phases
 from tunesmith.training.averaging import Average, Weights
 from tunesmith.training.loop import Penalty
 from tunesmith.training.state import State
-from tunesmith.training.stepping import evaluated, finish
 
 if TYPE_CHECKING:
     from tunesmith.assemble.job import Feed, Job
@@ -71,14 +70,13 @@ def check_average(recipe: Recipe, rows: Rows) -> None:
 
 @contextlib.contextmanager
 def judged(job: Job, state: State, feed: Feed) -> Iterator[None]:
-    """The weights that are scored and kept, in the net for as long as the `with` lasts."""
-    with evaluated(state.optimizer), average(job.recipe).in_place(state, lambda: _inputs(job, feed)):
+    """What the recipe's average scores and keeps, in the net for as long as the `with` lasts."""
+    with average(job.recipe).in_place(state, lambda: _inputs(job, feed)):
         yield
 
 
 def settle(job: Job, state: State, feed: Feed) -> None:
-    """Put the weights that would be scored into the net for good: the end of a run that scored none."""
-    finish(state.optimizer)
+    """Put the average that would be scored into the net for good: the end of a run that scored none."""
     made = average(job.recipe)
     if made.scored is not None and (found := made.scored(state)) is not None:
         made.put(state, found, lambda: _inputs(job, feed))
