@@ -207,8 +207,8 @@ def validate(job: Job, state: State, feed: Feed, log: EventLog) -> float:
     started = time.perf_counter()
     rows = job.rows.split.valid
     # An average may differ from the weights whose frozen prefix is kept.
-    kept = None if regularization.average(job.recipe).scored else feed.kept
-    outputs = outputs_of(state.net, kept or job.encoded, rows, job.machine)
+    encoded = job.encoded if regularization.average(job.recipe).scored else feed.plain
+    outputs = outputs_of(state.net, encoded, rows, job.machine)
     value = scores.value_of(job, rows, outputs)
     known = None if np.isnan(value) else value
     state.scores.append({"step": state.step, "phase": state.phase, "value": known})
@@ -251,8 +251,8 @@ def cross_validate(job: Job, run: Run, tell: Tell, attempt: int = 0) -> dict[str
                 epoch = -(-event.step // feed.steps_per_epoch)
                 nothing = np.full((len(rows), job.rows.target.num_outputs), np.nan, np.float32)
                 with evaluated(state.optimizer), regularization.judged(job, state, feed):
-                    kept = None if regularization.average(job.recipe).scored else feed.kept
-                    outputs = outputs_of(net, kept or job.encoded, rows[held], job.machine)
+                    encoded = job.encoded if regularization.average(job.recipe).scored else feed.plain
+                    outputs = outputs_of(net, encoded, rows[held], job.machine)
                 held_out.setdefault(epoch, nothing)[held] = outputs
         net.load_state_dict(untouched)
     values = {

@@ -187,11 +187,11 @@ def test_kept_outputs_that_differ_from_live_ones_are_not_trusted(job, monkeypatc
     pipeline.phases.open_phase(net, LAST.phases[0])
     rows = made.rows.split.train
     kept = cached_rows(net, made.encoded, rows, made.machine, "fp32")
-    frozen.compare(net, kept, rows, made.machine)
+    frozen.compare(net, kept, made.machine)
     with torch.no_grad():
         made.pretrained.body.encoder.layer[0].output.dense.weight.mul_(1.5)
     with pytest.raises(Uncacheable, match="differ by"):
-        frozen.compare(net, kept, rows, made.machine)
+        frozen.compare(net, kept, made.machine)
 
 
 def test_a_body_that_changed_under_the_cache_is_an_error_at_the_end(job, tmp_path, monkeypatch):
@@ -212,3 +212,33 @@ def test_rows_made_anew_each_time_and_too_few_rows_are_not_kept(job):
     opaque = replace(made.encoded, lengths=None)
     with pytest.raises(Uncacheable, match="made anew"):
         cached_rows(net, opaque, made.rows.split.train, made.machine, "fp32")
+
+
+def test_fixed_views_are_kept_each_and_views_without_end_are_not(job_of, tmp_path, monkeypatch):
+    def build(**options):
+        made = job_of(
+            train={"length": "4 epochs", "every": {"evaluate": "1 epoch"}},
+            data={"source": "memory:rows", "split": "hash", "augment": {"name": "words", **options}},
+        )
+        monkeypatch.setattr(type(made), "plan", LAST)
+        return replace(made, micro=8)
+
+    _, told, _, _ = train(build(), tmp_path / "endless")
+    assert any("augmented anew in each epoch" in line for line in told)
+    cached, told, _, run = train(build(views=2), tmp_path / "cached")
+    assert len(build().rows.split.train) < cache_lines(run)[0]["computed"] <= 2 * len(build().rows.split.train)
+    monkeypatch.setattr(kept, "frozen_depth", lambda _net: 0)
+    live, *_ = train(build(views=2), tmp_path / "live")
+    assert max(float((cached[name] - live[name]).abs().max()) for name in live) < 1e-3
+
+
+def test_pooled_features_are_the_same_behind_the_prefix(job):
+    made = job(LAST)
+    net = made.net()
+    pipeline.phases.open_phase(net, LAST.phases[0])
+    rows = made.rows.split.train
+    stored = cached_rows(net, made.encoded, rows, made.machine, "fp32").batch(rows[:5])
+    assert any(name.startswith("stored.") for name in stored)
+    net.eval()
+    with torch.no_grad():
+        assert torch.allclose(net.features(stored), net.features(made.encoded.batch(rows[:5])), atol=1e-5)

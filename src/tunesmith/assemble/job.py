@@ -17,7 +17,7 @@ from tunesmith import plugins
 from tunesmith.assemble.feeds import Steps, augmented_rows, check_reads, steps_of
 from tunesmith.assemble.regularization import check_average
 from tunesmith.assemble.rows import Objects, Rows, open_rows
-from tunesmith.data.augment import AugmentedRows
+from tunesmith.data.augment import AugmentedRows, FixedViews
 from tunesmith.data.batch import MAIN, Batch
 from tunesmith.data.encoders.text import TextRows, encode_texts
 from tunesmith.data.order import epoch_batches, parts
@@ -295,7 +295,9 @@ class Feed:
     machine: Machine
     augmented: AugmentedRows | None = None
     kept: CachedRows | None = None
-    """The rows with what the frozen prefix gave for them, while a phase reads them."""
+    """What the frozen prefix gave for the rows, or for their views where there are any, while a phase reads it."""
+    views: FixedViews | None = None
+    """The fixed views of the rows that `kept` holds."""
     _epoch: tuple[int, list[npt.NDArray[np.int64]]] = field(default=(-1, []), init=False)
 
     @property
@@ -319,12 +321,19 @@ class Feed:
     def make(self, rows: npt.NDArray[np.int64], view: int | None = None) -> Batch:
         """The Batch of some rows, on the device; with a view, as the augmentation changes them if there is one."""
         if self.augmented is None or view is None:
-            inputs = self.machine.put((self.kept or self.encoded).batch(rows))
-        else:
+            inputs = self.machine.put(self.plain.batch(rows))
+        elif self.views is None or self.kept is None:
             inputs = self.machine.put(self.augmented.batch(rows, view))
+        else:
+            inputs = self.machine.put(self.kept.batch(self.views.numbers(rows, view)))
         target = self.codes[torch.from_numpy(rows)].to(self.machine.device)
         weight = torch.ones(len(rows), device=self.machine.device)
         return Batch(tuple(int(row) for row in rows), {MAIN: inputs}, target, weight)
+
+    @property
+    def plain(self) -> TextRows | CachedRows:
+        """The rows as they are, not augmented."""
+        return self.encoded if self.kept is None or self.views is not None else self.kept
 
     def longest(self, num_rows: int) -> Batch:
         """The batch that needs the most memory: the longest training rows."""

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from tunesmith.assemble.job import Feed, Job, Tell
+from tunesmith.data.augment import fixed_views
 from tunesmith.errors import MachineError
 from tunesmith.models.prefix import Uncacheable, frozen_depth
 from tunesmith.training.frozen import CachedRows, cached_rows, compare
@@ -21,14 +22,18 @@ def kept_rows(
     how, depth = job.recipe.train.cache, frozen_depth(state.net)
     if how == "off" or depth < 2:
         return None
-    rows = np.union1d(job.rows.split.train, job.rows.split.valid)
     started = time.perf_counter()
     phase = job.plan.phases[state.phase].name
+    rows, encoded, passes = np.union1d(job.rows.split.train, job.rows.split.valid), job.encoded, 1
     try:
         if feed.augmented is not None:
-            raise Uncacheable("the rows are augmented anew in each epoch")
-        once = num_steps <= feed.steps_per_epoch
-        kept = cached_rows(state.net, job.encoded, rows, job.machine, how, only_found=once)
+            feed.views = feed.views or fixed_views(feed.augmented, job.rows.split.train)
+            if feed.views is None:
+                raise Uncacheable("the rows are augmented anew in each epoch (data.augment.views fixes their number)")
+            encoded, passes = feed.views.encoded, feed.views.count
+            rows = np.arange(encoded.table.num_rows)
+        once = num_steps <= passes * feed.steps_per_epoch
+        kept = cached_rows(state.net, encoded, rows, job.machine, how, only_found=once)
     except Uncacheable as reason:
         tell(f"phase {phase}: its {depth} frozen stages run in every step: {reason}")
         return None
@@ -49,7 +54,7 @@ def still_true(job: Job, state: State, feed: Feed) -> None:
     if feed.kept is None:
         return
     try:
-        compare(state.net, feed.kept, feed.rows, job.machine)
+        compare(state.net, feed.kept, job.machine)
     except Uncacheable as reason:
         remedy = "run again with --set train.cache=off, and report this"
         raise MachineError(f"the frozen prefix changed while it was in use: {reason}", remedy=remedy) from None

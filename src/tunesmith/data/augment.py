@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor
 
-from tunesmith.data.encoders.text import TextRows, pad, read_texts, tokenize
+from tunesmith.data.encoders.text import TextRows, encode_texts, pad, read_texts, tokenize
+from tunesmith.data.table import Table
 from tunesmith.errors import RecipeError
 from tunesmith.seeds import fold
 
@@ -41,14 +43,48 @@ class AugmentedRows:
         With K fixed views the view is `view` modulo K."""
         number = view if self.augmentation.views is None else view % self.augmentation.views
         texts = read_texts(self.encoded.table, self.encoded.inputs, rows)
-        changed = [self._change(text, number, int(row)) for row, text in zip(rows, texts, strict=True)]
+        changed = [self.change(text, number, int(row)) for row, text in zip(rows, texts, strict=True)]
         return pad(tokenize(self.encoded.tokenizer, changed, self.encoded.max_length), self.encoded.tokenizer)
 
-    def _change(self, text: Any, view: int, row: int) -> Any:
+    def change(self, text: Any, view: int, row: int) -> Any:
+        """A view of one text, or pair of texts."""
         random = np.random.Generator(np.random.PCG64(fold(self.seed, "augment", view, row)))
         if isinstance(text, tuple):
             return tuple(self.augmentation.change(part, random) for part in text)
         return self.augmentation.change(text, random)
+
+
+@dataclass(frozen=True)
+class FixedViews:
+    """All views of some rows, changed and encoded once: what `AugmentedRows` gives, without doing it in every epoch."""
+
+    encoded: TextRows
+    """View by view; in each the rows in their order."""
+    places: dict[int, int]
+    """Row number -> its place among the rows."""
+    count: int
+
+    def numbers(self, rows: Sequence[int] | np.ndarray, view: int) -> np.ndarray:
+        """The row numbers, in `encoded`, of a view of some rows."""
+        start = view % self.count * len(self.places)
+        return np.array([start + self.places[int(row)] for row in rows], dtype=np.int64)
+
+
+def fixed_views(augmented: AugmentedRows, rows: np.ndarray) -> FixedViews | None:
+    """The fixed views of `rows`; None where each epoch has another."""
+    count, encoded = augmented.augmentation.views, augmented.encoded
+    if count is None:
+        return None
+    texts = read_texts(encoded.table, encoded.inputs, rows)
+    changed = [
+        augmented.change(text, view, int(row)) for view in range(count) for row, text in zip(rows, texts, strict=True)
+    ]
+    columns = [changed] if len(encoded.inputs) == 1 else list(zip(*changed, strict=True))
+    table = Table(
+        pa.table(dict(zip(encoded.inputs, map(list, columns), strict=True))), origin=(("views", len(changed)),)
+    )
+    views = encode_texts(table, encoded.inputs, encoded.tokenizer, encoded.max_length)
+    return FixedViews(views, {int(row): place for place, row in enumerate(rows)}, count)
 
 
 def words(*, delete: float = 0.1, swap: float = 0.1, views: int | None = None) -> Augmentation:

@@ -98,10 +98,13 @@ class Cut:
             head: Any = net.heads[HEAD]
             answer: Tensor = head.answer(stored[0].float())
             return answer
-        values = {(leaf.module, leaf.index): value for leaf, value in zip(self.kept, stored, strict=True)}
-        return self._run(net, inputs, values)
+        with self.entered(net, inputs, stored):
+            return net.run(inputs)
 
-    def _run(self, net: Tunable, inputs: Mapping[str, Tensor], values: Mapping[tuple[str, int], Tensor]) -> Tensor:
+    @contextlib.contextmanager
+    def entered(self, net: Tunable, inputs: Mapping[str, Tensor], stored: Sequence[Tensor]) -> Iterator[None]:
+        """The net with its frozen modules giving what was kept of the rows of `inputs`."""
+        values = {(leaf.module, leaf.index): value for leaf, value in zip(self.kept, stored, strict=True)}
         rows, tokens = _extent(inputs)
         device = next(iter(inputs.values())).device
         made = {}
@@ -119,7 +122,7 @@ class Cut:
                     filled.append(leaf.blank(rows, tokens, device))
             made[name] = pytree.tree_unflatten(filled, spec)
         with _replaced(net, made):
-            return net.run(inputs)
+            yield
 
 
 def frozen_depth(net: Tunable) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -57,10 +58,9 @@ class Tunable(nn.Module):
         ]
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        stored = [inputs[name] for name in inputs if name.startswith(STORED)]
+        live, stored = _parted(inputs)
         if not stored:
-            return self.run(inputs)
-        live = {name: value for name, value in inputs.items() if not name.startswith(STORED)}
+            return self.run(live)
         outputs: Tensor = self.entrance.enter(self, live, stored)
         return outputs
 
@@ -78,7 +78,11 @@ class Tunable(nn.Module):
         head = None if self.own else self.heads[HEAD]
         if not isinstance(head, Pooled):
             raise ModelError("this head has no pooled features", remedy="use --set model.head=pooled")
-        return pool(self.body(**inputs).last_hidden_state, inputs["attention_mask"], head.pooling)
+        live, stored = _parted(inputs)
+        if stored and not live:
+            return stored[0].float()
+        with self.entrance.entered(self, live, stored) if stored else contextlib.nullcontext():
+            return pool(self.body(**live).last_hidden_state, live["attention_mask"], head.pooling)
 
     def address(self) -> dict[str, nn.Parameter]:
         """`stage/parameter` -> parameter, in depth order: what a strategy's rules match."""
@@ -127,6 +131,12 @@ class Tunable(nn.Module):
             raise ValueError("the output layer has no bias to hold the mean")
         layer.weight.mul_(std)
         layer.bias.mul_(std).add_(mean)
+
+
+def _parted(inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """What the body reads, and what the frozen prefix gave."""
+    live = {name: value for name, value in inputs.items() if not name.startswith(STORED)}
+    return live, [inputs[name] for name in inputs if name.startswith(STORED)]
 
 
 def _with_head(net: Tunable, pretrained: Pretrained) -> tuple[Stage, ...]:

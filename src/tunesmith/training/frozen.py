@@ -111,7 +111,7 @@ def cached_rows(
         finally:
             machine.gather(None)
         kept.entry = store.open_entry(name)
-    compare(net, kept, rows, machine)
+    compare(net, kept, machine)
     return kept
 
 
@@ -156,8 +156,9 @@ def entry_name(digest: str, machine: Machine, dtype: torch.dtype) -> str:
 
 
 @torch.no_grad()
-def compare(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine) -> None:
+def compare(net: Tunable, kept: CachedRows, machine: Machine) -> None:
     """One batch from what is kept against the same batch live; Uncacheable when they differ by more than rounding."""
+    rows = np.array(list(kept.keys))
     some = rows[:: max(1, len(rows) // 8)][:8]
     modes = {module: module.training for module in net.modules()}
     net.eval()
