@@ -188,7 +188,7 @@ class Recipe(Part):
     task: Auto | Choice = Field("auto", union_mode="left_to_right")
     """`classification`, `multilabel` or `regression`; "auto" looks at the target column."""
     objective: Choice = Choice(name="supervised")
-    """What is minimised; its options: `label_smoothing`, `class_weights`."""
+    """What is minimised: `supervised`, `contrastive` (pairs of rows) or `consistency` (rows without a target too)."""
     strategy: Choice = Choice(name="full")
     """What trains: `full` (everything) or `head` (only the new head on a frozen body)."""
     seed: int = 0
