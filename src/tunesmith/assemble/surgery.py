@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from tunesmith import plugins
 from tunesmith.assemble.job import Job
@@ -27,8 +28,8 @@ def probe(job: Job) -> Job:
     """The Job that fits the head on the frozen body, whatever the recipe's own training is."""
     train = job.recipe.train
     lr = 3e-3  # Of a head on a frozen body: see `recipe/resolve.py`.
-    length = f"{STEPS} steps"
-    short = Train(length=length, batch=train.batch, lr=lr, warmup="10 %", every=train.every, cache=train.cache)
+    kept: dict[str, Any] = {name: getattr(train, name) for name in ("batch", "every", "cache")}
+    short = Train(length=f"{STEPS} steps", lr=lr, warmup="10 %", clip=1.0, **kept)
     own = job.recipe.objective
     objective = own if reads(own.name) == "rows" else Choice(name="supervised")
     recipe = job.recipe.model_copy(update={"train": short, "objective": objective})
