@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tunesmith import choices
+from tunesmith.assemble.job import Job
 from tunesmith.assemble.loaded import Loaded, load_run
 from tunesmith.assemble.rows import Objects, target_values, unseen_labels
 from tunesmith.data.profile import missing_rows
@@ -22,7 +24,7 @@ from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
 from tunesmith.files import no_space, write_json
-from tunesmith.pipeline import run_recipe
+from tunesmith.pipeline import run_recipe, steps
 from tunesmith.recipe import file as recipe_file
 from tunesmith.recipe.check import name_choices
 from tunesmith.recipe.schema import Recipe
@@ -128,8 +130,16 @@ def check(
     if plan:
         return plan_table.plan_table(recipe, objects, tell)
     if lr:
-        return lr_range.lr_range(recipe, objects, tell, None if png is None else Path(png))
+        where = None if png is None else Path(png)
+        return lr_range.lr_range(recipe, objects, lambda job: _measured(job, tell), tell, where)
     return estimate.estimate(recipe, objects, tell)
+
+
+def _measured(job: Job, tell: Tell) -> Job:
+    """What a fit measures before it trains: the head, the rows of a pass, the stages that move."""
+    job, _ = choices.with_head(job, tell)
+    job, _ = choices.with_micro(job, tell)
+    return choices.with_stages(job, steps, tell)[0]
 
 
 def load(run: Run | Path | str, *, device: str = "auto") -> Model:

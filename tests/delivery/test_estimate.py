@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tunesmith.assemble.rows import Objects
@@ -19,7 +21,7 @@ def job_of(tmp_path):
         tree = {"data": {"source": "memory:rows", "split": "hash"}, "model": {"name": str(tiny_model(tmp_path))}}
         recipe = Recipe.model_validate(tree | {"strategy": strategy, "train": train})
         with estimate.opened(recipe, Objects(tiny_rows(60)), str) as job:
-            return job
+            return estimate.with_assumed_head(job)
 
     return build
 
@@ -81,6 +83,6 @@ def test_the_head_that_an_earlier_run_trained_is_assumed(job_of):
     pretrained = job.pretrained
     assert job.head.options == {"pooling": pretrained.poolings[0]}
     pretrained.labels, pretrained.head_choice = ("a", "b"), {"options": {"pooling": "cls"}}
-    assert estimate._assumed_head(pretrained).options == {"pooling": "cls"}
+    assert estimate.with_assumed_head(replace(job, head=None)).head.options == {"pooling": "cls"}
     pretrained.head_choice = {}
-    assert estimate._assumed_head(pretrained).name == "own"
+    assert estimate.with_assumed_head(replace(job, head=None)).head.name == "own"

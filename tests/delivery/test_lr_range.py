@@ -121,14 +121,14 @@ def test_the_net_comes_out_as_it_went_in(tested, monkeypatch, strategy):
         return made
 
     def differs():
-        made, before = nets[0]
+        made, before = nets[-1]
         now = [*made.named_parameters(), *made.named_buffers()]
         return [name for name, tensor in now if not torch.equal(tensor, before[name])]
 
     monkeypatch.setattr(Job, "net", net)
     monkeypatch.setattr(lr_range, "read_curve", lambda *args: moved.append(differs()) or read(*args))
     tested(strategy)
-    assert len(nets) == 1 and all(moved), "while it is tested, it moves"
+    assert all(moved), "while it is tested, it moves"
     assert differs() == []
 
 
@@ -167,6 +167,22 @@ def test_each_phase_is_trained_by_its_own_rules_at_rates_that_rise_by_one_factor
     assert curves[0].rates == tuple(RATES[: len(curves[0].rates)])
     assert (RATES[0], RATES[-1]) == (pytest.approx(1e-7), pytest.approx(10))
     assert len({group["multiple"] for group in groups[0]}) > 2
+
+
+def test_the_head_and_the_stages_are_measured_as_a_fit_does(tested):
+    told = []
+    found = tested("stages", "model.head=auto", tell=told.append)
+    assert [line.partition(":")[0] for line in told if line.startswith(("head:", "stages that train:"))] == [
+        "head",
+        "stages that train",
+    ]
+    assert found.curves[0].phase == "stages"
+
+
+def test_frozen_stages_run_once_a_row_in_the_test_too(tested):
+    told = []
+    tested("head", tell=told.append)
+    assert any("frozen stages run once a row" in line for line in told)
 
 
 def test_a_later_phase_begins_with_a_fitted_head(tested):

@@ -10,6 +10,7 @@ import pytest
 import tunesmith
 from tunesmith.assemble import job as jobs
 from tunesmith.delivery import estimate
+from tunesmith.delivery.plan_table import PhaseTable, Row
 from tunesmith.strategies.plan import Phase, Plan, Rule
 from tunesmith.testing import tiny_model, tiny_rows
 
@@ -87,6 +88,23 @@ def test_a_stage_that_differs_stands_alone(two):
     late = str(two).split("\nphase ")[2]
     assert "block.0/body.encoder.layer.0." in late and "block.1/body.encoder.layer.1." in late
     assert "block.{2..3}/body.encoder.layer.{2..3}." in late
+
+
+@pytest.mark.parametrize(
+    ("addresses", "lines"),
+    [
+        (("block.0/x.1.w", "block.1/x.2.w", "block.2/x.3.w"), ["block.{0..2}/x.{1..3}.w"]),
+        (("block.0/x.2.w", "block.1/x.4.w"), ["block.0/x.2.w", "block.1/x.4.w"]),
+        (("block.0/x.1.w", "block.1/x.1.w", "block.2/x.2.w"), ["block.{0..1}/x.1.w", "block.2/x.2.w"]),
+        (("block.0/x.w", "block.1/y.w"), ["block.0/x.w", "block.1/y.w"]),
+        (("block.08/x.w", "block.09/x.w"), ["block.08/x.w", "block.09/x.w"]),
+    ],
+)
+def test_a_range_stands_for_numbers_that_grow_by_one_together(addresses, lines):
+    rows = tuple(Row(address, (2, 3), "weight", FROZEN, None, None) for address in addresses)
+    shown = PhaseTable("full", "supervised", 0, 1, 0.1, rows).lines(1)
+    assert [line.split()[0] for line in shown if "/" in line] == lines
+    assert [address for line in lines for address in _expanded(f"  {line}")] == list(addresses)
 
 
 def test_rates_rules_and_decay_are_those_that_the_optimizer_gets(two):

@@ -23,7 +23,6 @@ from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.files import digest, size
 from tunesmith.models.prefix import Uncacheable, frozen_depth
-from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe import file as recipe_file
 from tunesmith.recipe.check import check_recipe
@@ -64,20 +63,23 @@ class Estimate:
 
 @contextlib.contextmanager
 def opened(recipe: Recipe, objects: Objects, tell: Tell) -> Iterator[Job]:
-    """The Job that `fit` would run, with a head: where that is left to be measured, the first that fits."""
+    """The Job that `fit` would prepare, for as long as the `with` lasts."""
     check_recipe(recipe)
     place = machine.start(recipe.train.device, recipe.train.precision, deterministic=recipe.train.deterministic)
     with contextlib.closing(place):
-        job = prepare(recipe, objects, place, tell)
-        yield job if job.head is not None else replace(job, head=_assumed_head(job.pretrained))
+        yield prepare(recipe, objects, place, tell)
 
 
-def _assumed_head(pretrained: Pretrained) -> Choice:
-    """The head that was trained for these labels, else the first pooling, else the model's own."""
+def with_assumed_head(job: Job) -> Job:
+    """The Job with a head, unmeasured: the recipe's, else that which was trained for these labels, else the first
+    pooling, else the model's own."""
+    if job.head is not None:
+        return job
+    pretrained = job.pretrained
     options = pretrained.head_choice.get("options") if pretrained.labels else None
     if options is None and not pretrained.labels and pretrained.poolings:
         options = {"pooling": pretrained.poolings[0]}
-    return Choice(name="own") if options is None else Choice(name="pooled", options=options)
+    return replace(job, head=Choice(name="own") if options is None else Choice(name="pooled", options=options))
 
 
 def enter(job: Job, net: Tunable, feed: Feed, phase: Phase) -> list[str]:
@@ -91,6 +93,7 @@ def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
     with opened(recipe, objects, tell) as job:
         # From the start of the process: a fit imports, reads and loads just as this check did.
         prepared = time.time() - psutil.Process().create_time()
+        job = with_assumed_head(job)
         net = job.net()
         feed = job.feed(job.rows.split.train)
         cadence = job.cadence(feed.steps_per_epoch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 
 from tunesmith.assemble import regularization, surgery
 from tunesmith.assemble.job import Feed, Job, Tell
+from tunesmith.assemble.kept import kept_rows
 from tunesmith.assemble.rows import Objects
 from tunesmith.delivery import lr_picture
 from tunesmith.delivery.estimate import enter, opened
@@ -21,8 +22,7 @@ from tunesmith.errors import MachineError, RecipeError
 from tunesmith.models.tunable import Tunable
 from tunesmith.objectives.objective import reads
 from tunesmith.recipe.schema import Recipe
-from tunesmith.strategies.plan import Phase
-from tunesmith.training import measure, phases
+from tunesmith.training import phases
 from tunesmith.training.loop import Event, Pace, train_phase
 from tunesmith.training.state import State
 
@@ -68,29 +68,28 @@ class RangeTest:
         return "\n".join([*lines, f"--set {quote}train.lr={_written(self.lr)}{quote}"])
 
 
-def lr_range(recipe: Recipe, objects: Objects, tell: Tell, png: Path | None = None) -> RangeTest:
+def lr_range(
+    recipe: Recipe, objects: Objects, measured: Callable[[Job], Job], tell: Tell, png: Path | None = None
+) -> RangeTest:
     """Test every phase of the plan (Smith 2017) on a net that is thrown away, and write the picture to `png`.
 
-    The first phase starts from the pretrained weights and the new head, as the run does. So does every later one, but
-    for its head, which is fitted on the frozen body first if the phase reads it and moves more than it. Raises
-    RecipeError where `png` is in no folder, before anything is computed."""
+    `measured` settles what a run measures before it trains. The first phase starts from the pretrained weights and the
+    new head, as the run does. So does every later one, but for its head, which is fitted on the frozen body first if
+    the phase reads it and moves more than it. RecipeError where `png` is in no folder, before anything is computed."""
     if png is not None and not png.absolute().parent.is_dir():
         raise RecipeError(
             "there is no such folder", where=str(png.absolute().parent), remedy="make it, or change --png"
         )
     with opened(recipe, objects, tell) as job:
-        if surgery.num_wanted(job.recipe) is not None:
-            tell("which stages move is measured by fit: this test moves all of them; to test some, name them")
-        net = job.net()
-        job = _with_micro(job, net)
-        feed, curves = job.feed(job.rows.split.train), []
+        job = measured(job)
+        net, feed, curves = job.net(), job.feed(job.rows.split.train), []
         for index, phase in enumerate(job.plan.phases):
             tell(f"phase {phase.name}: at most {STEPS} steps, at rates from {LOWEST:g} to {HIGHEST:g}")
             with untouched(net):
                 if index and phase.moves != "head" and reads(job.minimised(phase).name) != "pairs":
                     tell(f"phase {phase.name}: its head is fitted first, {HEAD_STEPS} steps on the frozen body")
                     _fit_head(job, net, feed)
-                curves.append(_test(job, net, feed, index))
+                curves.append(_test(job, net, feed, index, tell))
         found = RangeTest(job.recipe, tuple(curves))
         if png is not None and job.machine.first:
             try:
@@ -116,20 +115,19 @@ def untouched(net: Tunable) -> Iterator[None]:
                 tensor.copy_(old)
 
 
-def _test(job: Job, net: Tunable, feed: Feed, index: int) -> Curve:
+def _test(job: Job, net: Tunable, feed: Feed, index: int, tell: Tell) -> Curve:
     """Train a phase at a rate that rises, up to where its loss explodes."""
-    phase = job.plan.phases[index]
     pace = job.pace(index, job.cadence(feed.steps_per_epoch), feed.steps_per_epoch)
     rates: list[float] = []
     losses: list[float] = []
-    for event in _steps(job, net, feed, phase, replace(pace, last_step=STEPS, rate=rate_at)):
+    for event in _steps(job, net, feed, index, replace(pace, last_step=STEPS, rate=rate_at), tell):
         if not math.isfinite(loss := float(event.loss)):
             break
         rates.append(event.rate)
         losses.append(loss)
         if exploded(losses):
             break
-    return read_curve(phase.name, rates, losses)
+    return read_curve(job.plan.phases[index].name, rates, losses)
 
 
 def _fit_head(job: Job, net: Tunable, feed: Feed) -> None:
@@ -138,29 +136,20 @@ def _fit_head(job: Job, net: Tunable, feed: Feed) -> None:
     train = job.recipe.train.model_copy(update={"length": f"{HEAD_STEPS} steps"})
     job = replace(job, recipe=job.recipe.model_copy(update={"train": train}))
     pace = job.pace(0, job.cadence(feed.steps_per_epoch), feed.steps_per_epoch)
-    for _event in _steps(job, net, feed, job.plan.phases[0], pace):
+    for _event in _steps(job, net, feed, 0, pace, lambda _line: None):
         pass
 
 
-def _steps(job: Job, net: Tunable, feed: Feed, phase: Phase, pace: Pace) -> Iterator[Event]:
-    """The steps of a phase from the net as it stands: its rules, optimizer, objective, penalty and batches."""
+def _steps(job: Job, net: Tunable, feed: Feed, index: int, pace: Pace, tell: Tell) -> Iterator[Event]:
+    """The steps of a phase from the net as it stands: its rules, optimizer, objective, penalty and batches, which enter
+    behind its frozen stages where they would in a run of that length."""
+    phase, feed.kept = job.plan.phases[index], None
     enter(job, net, feed, phase)
-    state = State(net, job.optimizer(phases.groups(net, phase)))
+    state = State(net, job.optimizer(phases.groups(net, phase)), phase=index)
     regularization.begin(job, state)
     pace = replace(pace, penalty=regularization.penalty(job, state))
+    feed.kept = kept_rows(job, state, feed, pace.last_step, tell, None)
     return train_phase(state, phase.name, job.steps(phase, feed), job.objective(phase), pace, job.machine)
-
-
-def _with_micro(job: Job, net: Tunable) -> Job:
-    """The recipe's micro-batch, else the most rows of a step that fit into memory, as in a run."""
-    batch, phase = job.recipe.train.batch, job.plan.heaviest
-    assert isinstance(batch, int)
-    if job.micro is not None:
-        return job
-    phases.open_phase(net, phase)
-    longest = job.steps(phase, job.feed(job.rows.split.train, micro=batch)).longest
-    micro = measure.fitting_micro(net, job.objective(phase), longest, batch, job.machine)
-    return replace(job, micro=-job.machine.most(-micro))
 
 
 def _shown(curve: Curve) -> list[str]:

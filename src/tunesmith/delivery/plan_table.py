@@ -11,7 +11,7 @@ from typing import Any
 from tunesmith.assemble import surgery
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.rows import Objects
-from tunesmith.delivery.estimate import enter, opened
+from tunesmith.delivery.estimate import enter, opened, with_assumed_head
 from tunesmith.models.kinds import Kind
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe.schema import Choice, Recipe
@@ -135,6 +135,7 @@ def plan_table(recipe: Recipe, objects: Objects, tell: Tell) -> PlanTable:
 
     Two rows go through the net and back, once a phase: so the parameters that the loss does not reach are found."""
     with opened(recipe, objects, tell) as job:
+        job = with_assumed_head(job)
         assert job.head is not None
         plan, net = job.plan, job.net()
         asked = [f"{_named(name, options)}, from the recipe" for name, options in job.recipe.model.edits.items()]
