@@ -73,7 +73,8 @@ def train_phase(
             for part, batch in enumerate(batches):
                 seed_everything(fold(pace.seed, "step", state.step, part, machine.rank))
                 with machine.autocast(), torch.enable_grad():
-                    each = objective(state.net, batch)
+                    with machine.dropout():
+                        each = objective(state.net, batch)
                     each.sum.backward()
                 total += torch.stack((each.sum.detach().float(), each.count.detach().float()))
             total = machine.sum(total)
