@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("models") / "bert", hidden_dropout_prob=0.1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tested(folder):
     """`tested("probe_then_full", ...)` is the RangeTest of a tiny model."""
 
@@ -53,6 +53,19 @@ def tested(folder):
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def whole(tested):
+    """The test of full fine-tuning."""
+    return tested()
+
+
+@pytest.fixture(scope="module")
+def two(tested, tmp_path_factory):
+    """The test of two phases, what it told, and its picture."""
+    told, png = [], tmp_path_factory.mktemp("pictures") / "there.png"
+    return tested("probe_then_full", tell=told.append, png=png), told, png
 
 
 def test_the_average_is_right_from_the_first_step_on():
@@ -150,12 +163,9 @@ def test_what_a_block_does_to_parameters_and_buffers_is_undone_even_if_it_fails(
     assert places == [tensor.data_ptr() for tensor in net.state_dict().values()]
 
 
-def test_the_curves_do_not_depend_on_what_was_drawn_before(tested):
-    found = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        found.append(tested().curves)
-    assert found[0] == found[1]
+def test_the_curves_do_not_depend_on_what_was_drawn_before(tested, whole):
+    torch.manual_seed(whole.recipe.seed + 99)
+    assert tested().curves == whole.curves
 
 
 def test_each_phase_is_trained_by_its_own_rules_at_rates_that_rise_by_one_factor(tested, monkeypatch):
@@ -179,21 +189,17 @@ def test_the_head_and_the_stages_are_measured_as_a_fit_does(tested):
     assert found.curves[0].phase == "stages"
 
 
-def test_frozen_stages_run_once_a_row_in_the_test_too(tested):
-    told = []
-    tested("head", tell=told.append)
-    assert any("frozen stages run once a row" in line for line in told)
+def test_frozen_stages_run_once_a_row_in_the_test_too(two):
+    assert any(line.startswith("phase probe: its ") and "run once a row" in line for line in two[1])
 
 
-def test_a_later_phase_begins_with_a_fitted_head(tested):
-    told = []
-    first, second = tested("probe_then_full", tell=told.append).curves
+def test_a_later_phase_begins_with_a_fitted_head(two, whole):
+    (first, second), told = two[0].curves, two[1]
     assert (first.phase, second.phase) == ("probe", "full")
-    whole = tested("full").curves[0]
-    assert second.start < 0.97 * whole.start
+    assert second.start < 0.97 * whole.curves[0].start
+    assert whole.curves[0].start == pytest.approx(first.start, rel=0.02), "a first phase begins as the run does"
     assert any("phase full: its head is fitted first" in line for line in told)
     assert not any("phase probe: its head is fitted first" in line for line in told)
-    assert whole.start == pytest.approx(first.start, rel=0.02), "a first phase begins as the run does"
 
 
 def _recipe(lr):
@@ -269,8 +275,17 @@ def test_the_command_ends_with_a_line_that_check_takes_and_tells_where_it_drew(f
     assert len(suggested) == 2
     for phase, rate in zip(("probe", "full"), suggested, strict=True):
         assert f"phase {phase}: " in shown and f"highest rate {float(rate):.3g}\n" in shown
-    assert _run([*words, "--lr", "--png", "there.png"]) == 0
-    assert (tmp_path / "there.png").is_file()
+
+
+def test_a_picture_goes_where_it_is_wanted_and_from_python_nowhere_else(two, whole, tested, tmp_path, monkeypatch):
+    _, told, png = two
+    assert f"wrote {png}" in told and png.is_file()
+    whole.draw(tmp_path / "own.png")
+    assert (tmp_path / "own.png").is_file()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lr_range, "_test", lambda *_: Curve("full", (1e-3,), (1.0,), note="flat"))
+    tested()
+    assert [path.name for path in tmp_path.iterdir()] == ["own.png"]
 
 
 def test_what_cannot_be_done_is_said_before_anything_is_computed(tested, tmp_path, folder):
@@ -280,4 +295,3 @@ def test_what_cannot_be_done_is_said_before_anything_is_computed(tested, tmp_pat
         tested(plan=True)
     with pytest.raises(RecipeError, match="no effect without --lr"):
         tunesmith.check(tiny_rows(20), folder, png="lr.png")
-    assert tested().recipe.train.lr and list(tmp_path.iterdir()) == []
