@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -73,22 +75,36 @@ def test_a_strength_below_zero_is_refused_before_anything_is_read():
     assert "train.penalty.strength" in problem.what
 
 
-def test_a_step_adds_the_penalty_once_whatever_the_number_of_its_parts():
-    moved = []
-    for parts in ([torch.tensor([[1.0], [2.0], [6.0]])], [torch.tensor([[1.0], [2.0]]), torch.tensor([[6.0]])]):
-        net = nn.Linear(1, 1, bias=False)
-        nn.init.constant_(net.weight, 2.0)
-        state = State(net, torch.optim.SGD([{"params": list(net.parameters()), "multiple": 1.0}], lr=1.0))
-        batches = [Batch((0,), {MAIN: {}}, part, torch.ones(len(part))) for part in parts]
-        pace = Pace(1, lambda step: 1.0, 0, None, lambda each: penalties.l2(each, {}, strength=0.1))
-        (event,) = train_phase(
-            state, "toy", lambda step, batches=batches: (batches, 3), lambda net, batch: Loss(
-                net(batch.target).sum(), batch.weight.sum()
-            ), pace, Machine(torch.device("cpu"), "fp32")
-        )  # fmt: skip
-        moved.append(net.weight.item())
-        assert event.loss == 6.0, "the loss that is told is that of the rows alone"
-    assert moved == pytest.approx([2.0 - 3.0 - 0.2] * 2)
+def step_of(parts, machine):
+    """The weight 2 after a step by the mean of `parts` and a penalty of strength 0.1, and the loss that is told."""
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(net.weight, 2.0)
+    state = State(net, torch.optim.SGD([{"params": list(net.parameters()), "multiple": 1.0}], lr=1.0))
+    batches = [Batch((0,), {MAIN: {}}, part, torch.ones(len(part))) for part in parts]
+
+    def objective(net, batch):
+        return Loss(net(batch.target).sum(), batch.weight.sum())
+
+    pace = Pace(1, lambda step: 1.0, 0, None, lambda parameters: penalties.l2(parameters, {}, strength=0.1))
+    (event,) = train_phase(state, "toy", lambda step: (batches, 3), objective, pace, machine)
+    return net.weight.item(), event.loss.item()
+
+
+def doubled(gradients):
+    for parameter in gradients:
+        parameter.grad.mul_(2)
+
+
+def test_a_step_adds_the_penalty_once_whatever_the_number_of_its_parts_and_ranks():
+    alone = Machine(torch.device("cpu"), "fp32")
+    # Two ranks with the same rows: sums over ranks are twice what is on each.
+    pair = SimpleNamespace(device=alone.device, rank=0, autocast=alone.autocast, dropout=alone.dropout)
+    pair.sum, pair.sum_gradients = (lambda total: 2 * total), doubled
+    whole, parts = [torch.tensor([[1.0], [2.0], [6.0]])], [torch.tensor([[1.0], [2.0]]), torch.tensor([[6.0]])]
+    for batches, machine in ((whole, alone), (parts, alone), (whole, pair)):
+        weight, loss = step_of(batches, machine)
+        assert weight == pytest.approx(2.0 - 3.0 - 0.2)
+        assert loss == pytest.approx(6.0), "the loss that is told is that of the rows alone"
 
 
 def run(job, num_steps, saved=None):
