@@ -18,9 +18,10 @@ from safetensors.torch import save_model as save_tensors
 
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.delivery import card
-from tunesmith.delivery.exports import sentence_transformers, transformers
+from tunesmith.delivery.exports import peft, sentence_transformers, transformers
 from tunesmith.errors import DataError, MachineError
 from tunesmith.files import require_space, size, sweep, whole_folder, write_text
+from tunesmith.models.edits import lora
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe import file as recipe_file
 from tunesmith.run import Run, new_run
@@ -143,13 +144,18 @@ def save_checkpoint(job: Job, run: Run, state: State, log: EventLog) -> None:
 
 
 def save_model(job: Job, run: Run, net: Tunable) -> None:
-    """Write tunesmith.safetensors (the whole net) and model/ (a library's own format); in the target's own unit."""
+    """Write tunesmith.safetensors (the whole net) and model/ (a library's own format), in the target's own unit;
+    adapters into adapter/ first, then they become part of the weights."""
     target = job.rows.target
     if (target.mean, target.std) != (0.0, 1.0):
         net.fold_scale(target.mean, target.std)
     if job.machine.first:
         export = transformers if net.own else sentence_transformers
         net.to("cpu")
+        if lora.adapters(job.pretrained.body):
+            with whole_folder(run.path / "adapter") as temporary:
+                peft.write(net, job.pretrained, target.labels, job.recipe.model.trust, temporary)
+            lora.merge(job.pretrained)
         with whole_folder(run.model) as temporary:
             export.write(net, job.pretrained, target, job.encoded.max_length, temporary)
         with whole_folder(run.path / ".weights") as temporary:
