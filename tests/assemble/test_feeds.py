@@ -83,7 +83,9 @@ def test_pairs_are_a_function_of_seed_and_step_and_use_the_rows_they_are_given()
         )
         assert set(second.tolist()) <= set(rows.tolist())
     other = pairs_of(codes, batch=3, rows=rows, seed=1)
-    assert any(other.pairs(step)[2].tolist() != drawn[step][2].tolist() for step in range(6))
+    one.feed.epoch(0)
+    other.feed._epoch = one.feed._epoch
+    assert any(other.pairs(step)[2].tolist() != drawn[step][2].tolist() for step in range(2)), "the same rows are first"
 
 
 def test_a_row_alone_in_its_class_is_only_of_pairs_of_two_classes():
