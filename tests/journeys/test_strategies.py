@@ -141,11 +141,14 @@ def test_the_adapter_of_a_regression_answers_in_the_unit_of_the_target(fit, bert
     assert np.allclose(outputs, found, rtol=1e-5) and outputs.min() > 500
 
 
-def test_an_adapter_that_stands_on_changed_weights_is_not_written_and_it_is_said_why(fit):
-    run = fit("lora", "model.edits.reinit={stages=['block.0']}")
+@pytest.mark.parametrize(
+    ("strategy", "edit"), [("lora", "reinit={stages=['block.0']}"), ("full", "lora={rank=2}")], ids=["reinit", "full"]
+)
+def test_an_adapter_that_stands_on_changed_weights_is_not_written_and_it_is_said_why(strategy, edit, fit, bert):
+    run = fit(strategy, f"model.edits.{edit}", "train.lr=0.05")
     assert [path.name for path in (run.path / "adapter").iterdir()] == ["README.md"]
-    assert "an edit changed its weights" in (run.path / "adapter" / "README.md").read_text()
-    assert run.finished
+    assert "an edit or the training changed its weights" in (run.path / "adapter" / "README.md").read_text()
+    assert run.finished and "block.1" in moved(run, bert)
 
 
 def test_a_run_may_go_on_from_a_run_with_adapters(fit):

@@ -54,7 +54,9 @@ def scramble(pretrained):
             parameter.add_(torch.randn_like(parameter) + 3)
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "gpt2", "llama", "t5", "deberta-v2", "modernbert"])
+@pytest.mark.parametrize(
+    "family", ["bert", "distilbert", "roberta", "gpt2", "llama", "t5", "deberta-v2", "modernbert", "xlnet"]
+)
 def test_all_of_a_stage_is_drawn_anew_and_nothing_else(family, load):
     pretrained = load(family)
     scramble(pretrained)

@@ -36,11 +36,11 @@ The adapters of this run do not stand on `{base}` alone: {why}. They are merged 
 def write(net: Tunable, pretrained: Pretrained, labels: tuple[str, ...], trust: bool, folder: Path) -> None:
     """Write the adapters of `net`, and the model's own head, into `folder`, with a README that says how to load them.
 
-    The base is loaded as it was published, and must give the outputs of `net` with them: an edit such as `reinit`
-    changes what the adapters stand on. If it does not, the README alone is written, and says so."""
+    The base is loaded as it was published, and must give the outputs of `net` with them: an edit such as `reinit`, or
+    a strategy that moves weights too, changes what they stand on. If not, the README alone is written, and says so."""
     place = pretrained.origin.name
     base_name = str(pretrained.origin.folder) if place.startswith("package:") or Path(place).exists() else place
-    why = "with them it gives other outputs as it was published, so an edit changed its weights"
+    why = "as it was published it gives other outputs with them, for an edit or the training changed its weights"
     config = _config(net, pretrained)
     try:
         with quiet():

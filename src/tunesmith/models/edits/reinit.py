@@ -23,23 +23,19 @@ def edit(pretrained: Pretrained, *, stages: list[str] | None = None) -> None:
     does not say how a parameter is drawn."""
     body: Any = pretrained.body
     chosen = stages_named(pretrained, _top(pretrained) if stages is None else stages, "reinit")
-    inside = {name for stage in chosen for name in stage.parameters}
-    paths = tuple(path for stage in chosen for path in stage.modules)
-    parameters, buffers = dict(body.named_parameters()), dict(body.named_buffers())
-    drawn = {name: parameters[name] for name in inside}
-    drawn |= {name: tensor for name, tensor in buffers.items() if f"{name}.".startswith(tuple(f"{p}." for p in paths))}
-    kept = {name: tensor.clone() for name, tensor in (parameters | buffers).items() if name not in drawn}
-    for name in inside:
+    named = dict(body.named_parameters())
+    drawn = {name: named[name] for stage in chosen for name in stage.parameters}
+    for parameter in drawn.values():
         # What is still NaN afterwards was drawn by nobody.
-        parameters[name].fill_(torch.nan)
-    _draw(body, {id(tensor) for tensor in drawn.values()})
-    for owner in dict.fromkeys(name.rpartition(".")[0] for name in sorted(inside) if parameters[name].isnan().any()):
+        parameter.fill_(torch.nan)
+    inside = tuple(f"{path}." for stage in chosen for path in stage.modules)
+    buffers = [buffer for name, buffer in body.named_buffers() if name.startswith(inside)]
+    _draw(body, {id(tensor) for tensor in (*drawn.values(), *buffers)})
+    for owner in dict.fromkeys(name.rpartition(".")[0] for name in drawn if drawn[name].isnan().any()):
         reset = getattr(body.get_submodule(owner), "reset_parameters", None)
         if reset is not None:
             reset()
-    for name, tensor in kept.items():
-        (parameters | buffers)[name].copy_(tensor)
-    left = [name for name in sorted(inside) if parameters[name].isnan().any()]
+    left = [name for name in drawn if drawn[name].isnan().any()]
     if left:
         what = f"nothing says how {left[0]} is drawn anew"
         raise ModelError(what, where=pretrained.origin.name, remedy="leave its stage out of model.edits.reinit")
