@@ -27,7 +27,7 @@ ModelName = Annotated[
 ]
 Target = Annotated[list[str] | None, typer.Option(help="The column to predict; give it twice for 0/1 columns.")]
 Task = Annotated[str | None, typer.Option(help="classification, multilabel or regression.")]
-Strategy = Annotated[str | None, typer.Option(help="full or head.")]
+Strategy = Annotated[str | None, typer.Option(help="full, head, last, lora, ...: see tunesmith list strategy.")]
 Valid = Annotated[str | None, typer.Option(help="A file of validation rows.")]
 Test = Annotated[str | None, typer.Option(help="A file of test rows.")]
 Out = Annotated[Path | None, typer.Option(help="Where the Run goes; by default a new folder under runs/.")]

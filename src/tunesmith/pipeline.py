@@ -13,7 +13,8 @@ import numpy as np
 
 from tunesmith import choices
 from tunesmith.assemble import regularization, remedy, surgery
-from tunesmith.assemble.job import Cadence, Feed, Job, Tell, prepare
+from tunesmith.assemble.feeds import Feed
+from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
 from tunesmith.delivery import attempts, folder, scores

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tunesmith.assemble.feeds import Pairs
-from tunesmith.assemble.job import Feed
+from tunesmith.assemble.feeds import Feed, Pairs
 from tunesmith.data.batch import FIRST, MAIN, SECOND
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.testing import tiny_rows

@@ -1,11 +1,11 @@
-"""Feeds for objectives that read more than rows with their targets: pairs of rows, and rows without a target.
+"""Feeds: the batches of a step, of rows with their targets, of pairs of rows, and of rows without a target.
 
-Like a Feed each is a function of the step: the same on every rank, and after a resume."""
+Each is a function of the step: the same on every rank, and after a resume."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import torch
 
 from tunesmith import plugins
 from tunesmith.assemble.rows import Rows
-from tunesmith.data.augment import AugmentedRows
+from tunesmith.data.augment import AugmentedRows, FixedViews
 from tunesmith.data.batch import FIRST, MAIN, SECOND, Batch
 from tunesmith.data.encoders.text import TextRows, encode_texts
 from tunesmith.data.order import epoch_batches, parts
@@ -22,9 +22,8 @@ from tunesmith.objectives.objective import reads
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.seeds import fold
 from tunesmith.strategies.plan import Plan
-
-if TYPE_CHECKING:
-    from tunesmith.assemble.job import Feed
+from tunesmith.training.frozen import CachedRows
+from tunesmith.training.machine import Machine
 
 Numbers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -38,6 +37,67 @@ class Steps(Protocol):
 
     def longest(self, num_rows: int) -> Batch:
         """The batch of so many rows that needs the most memory."""
+
+
+@dataclass
+class Feed:
+    """`feed(step)` -> this rank's parts of the step's batch, and the rows of the whole batch; pure in the step."""
+
+    encoded: TextRows
+    codes: torch.Tensor
+    rows: npt.NDArray[np.int64]
+    batch: int
+    micro: int
+    seed: int
+    machine: Machine
+    augmented: AugmentedRows | None = None
+    kept: CachedRows | None = None
+    """What the frozen prefix gave for the rows, or for their views where there are any, while a phase reads it."""
+    views: FixedViews | None = None
+    """The fixed views of the rows that `kept` holds."""
+    _epoch: tuple[int, list[npt.NDArray[np.int64]]] = field(default=(-1, []), init=False)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.rows) // self.batch)
+
+    def __call__(self, step: int) -> tuple[list[Batch], int]:
+        epoch, index = divmod(step, self.steps_per_epoch)
+        rows = self.epoch(epoch)[index]
+        cut = parts(rows, micro=self.micro, world=self.machine.world)
+        return [self.make(part, epoch) for part in cut[self.machine.rank :: self.machine.world]], len(rows)
+
+    def epoch(self, number: int) -> list[npt.NDArray[np.int64]]:
+        """The row numbers of each batch of an epoch."""
+        if self._epoch[0] != number:
+            lengths = None if self.encoded.lengths is None else self.encoded.lengths[self.rows]
+            batches = epoch_batches(len(self.rows), lengths, batch=self.batch, seed=self.seed, epoch=number)
+            self._epoch = (number, [self.rows[positions] for positions in batches])
+        return self._epoch[1]
+
+    def make(self, rows: npt.NDArray[np.int64], view: int | None = None) -> Batch:
+        """The Batch of some rows, on the device; with a view, as the augmentation changes them if there is one."""
+        if self.augmented is None or view is None:
+            inputs = self.machine.put(self.plain.batch(rows))
+        elif self.views is None or self.kept is None:
+            inputs = self.machine.put(self.augmented.batch(rows, view))
+        else:
+            inputs = self.machine.put(self.kept.batch(self.views.numbers(rows, view)))
+        target = self.codes[torch.from_numpy(rows)].to(self.machine.device)
+        weight = torch.ones(len(rows), device=self.machine.device)
+        return Batch(tuple(int(row) for row in rows), {MAIN: inputs}, target, weight)
+
+    @property
+    def plain(self) -> TextRows | CachedRows:
+        """The rows as they are, not augmented."""
+        return self.encoded if self.kept is None or self.views is not None else self.kept
+
+    def longest(self, num_rows: int) -> Batch:
+        """The batch that needs the most memory: the longest training rows."""
+        if self.encoded.lengths is None:
+            return self.make(self.rows[:num_rows])
+        order = np.argsort(-self.encoded.lengths[self.rows], kind="stable")
+        return self.make(self.rows[order[:num_rows]])
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,11 @@ import numpy.typing as npt
 import torch
 
 from tunesmith import plugins
-from tunesmith.assemble.feeds import Steps, augmented_rows, check_reads, steps_of
+from tunesmith.assemble.feeds import Feed, Steps, augmented_rows, check_reads, steps_of
 from tunesmith.assemble.regularization import check_average
 from tunesmith.assemble.rows import Objects, Rows, open_rows
-from tunesmith.data.augment import AugmentedRows, FixedViews
-from tunesmith.data.batch import MAIN, Batch
+from tunesmith.data.augment import AugmentedRows
 from tunesmith.data.encoders.text import TextRows, encode_texts
-from tunesmith.data.order import epoch_batches, parts
 from tunesmith.duration import Duration
 from tunesmith.errors import ModelError, Problem, RecipeError, nearest
 from tunesmith.evaluation.intervals import rising
@@ -34,7 +32,6 @@ from tunesmith.recipe.resolve import resolve
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.seeds import fold, seed_everything
 from tunesmith.strategies.plan import Edit, Phase, Plan, then_head
-from tunesmith.training.frozen import CachedRows
 from tunesmith.training.loop import Pace, Penalty
 from tunesmith.training.machine import Machine
 
@@ -280,67 +277,6 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Mac
         select=rows.task.select,
         metrics=rows.metrics,
     )
-
-
-@dataclass
-class Feed:
-    """`feed(step)` -> this rank's parts of the step's batch, and the rows of the whole batch; pure in the step."""
-
-    encoded: TextRows
-    codes: torch.Tensor
-    rows: npt.NDArray[np.int64]
-    batch: int
-    micro: int
-    seed: int
-    machine: Machine
-    augmented: AugmentedRows | None = None
-    kept: CachedRows | None = None
-    """What the frozen prefix gave for the rows, or for their views where there are any, while a phase reads it."""
-    views: FixedViews | None = None
-    """The fixed views of the rows that `kept` holds."""
-    _epoch: tuple[int, list[npt.NDArray[np.int64]]] = field(default=(-1, []), init=False)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-len(self.rows) // self.batch)
-
-    def __call__(self, step: int) -> tuple[list[Batch], int]:
-        epoch, index = divmod(step, self.steps_per_epoch)
-        rows = self.epoch(epoch)[index]
-        cut = parts(rows, micro=self.micro, world=self.machine.world)
-        return [self.make(part, epoch) for part in cut[self.machine.rank :: self.machine.world]], len(rows)
-
-    def epoch(self, number: int) -> list[npt.NDArray[np.int64]]:
-        """The row numbers of each batch of an epoch."""
-        if self._epoch[0] != number:
-            lengths = None if self.encoded.lengths is None else self.encoded.lengths[self.rows]
-            batches = epoch_batches(len(self.rows), lengths, batch=self.batch, seed=self.seed, epoch=number)
-            self._epoch = (number, [self.rows[positions] for positions in batches])
-        return self._epoch[1]
-
-    def make(self, rows: npt.NDArray[np.int64], view: int | None = None) -> Batch:
-        """The Batch of some rows, on the device; with a view, as the augmentation changes them if there is one."""
-        if self.augmented is None or view is None:
-            inputs = self.machine.put(self.plain.batch(rows))
-        elif self.views is None or self.kept is None:
-            inputs = self.machine.put(self.augmented.batch(rows, view))
-        else:
-            inputs = self.machine.put(self.kept.batch(self.views.numbers(rows, view)))
-        target = self.codes[torch.from_numpy(rows)].to(self.machine.device)
-        weight = torch.ones(len(rows), device=self.machine.device)
-        return Batch(tuple(int(row) for row in rows), {MAIN: inputs}, target, weight)
-
-    @property
-    def plain(self) -> TextRows | CachedRows:
-        """The rows as they are, not augmented."""
-        return self.encoded if self.kept is None or self.views is not None else self.kept
-
-    def longest(self, num_rows: int) -> Batch:
-        """The batch that needs the most memory: the longest training rows."""
-        if self.encoded.lengths is None:
-            return self.make(self.rows[:num_rows])
-        order = np.argsort(-self.encoded.lengths[self.rows], kind="stable")
-        return self.make(self.rows[order[:num_rows]])
 
 
 def _with_places(recipe: Recipe, objects: Objects) -> Recipe:

@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 
-from tunesmith.assemble.job import Feed, Job, Tell
+from tunesmith.assemble.feeds import Feed
+from tunesmith.assemble.job import Job, Tell
 from tunesmith.data.augment import fixed_views
 from tunesmith.errors import MachineError
 from tunesmith.models.prefix import Uncacheable, frozen_depth

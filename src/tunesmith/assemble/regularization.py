@@ -22,7 +22,8 @@ from tunesmith.training.loop import Penalty
 from tunesmith.training.state import State
 
 if TYPE_CHECKING:
-    from tunesmith.assemble.job import Feed, Job
+    from tunesmith.assemble.feeds import Feed
+from tunesmith.assemble.job import Job
 
 
 def begin(job: Job, state: State) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tunesmith.assemble import regularization, remedy
-from tunesmith.assemble.job import Cadence, Feed, Job, Tell
+from tunesmith.assemble.feeds import Feed
+from tunesmith.assemble.job import Cadence, Job, Tell
 from tunesmith.delivery import folder
 from tunesmith.run import Run
 from tunesmith.training import checkpoint, collapse

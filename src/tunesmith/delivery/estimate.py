@@ -14,7 +14,8 @@ import numpy as np
 import psutil
 import torch
 
-from tunesmith.assemble.job import Cadence, Feed, Job, Tell, prepare
+from tunesmith.assemble.feeds import Feed
+from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.rows import Objects
 from tunesmith.data.batch import Batch
 from tunesmith.delivery.folder import needed_bytes

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from tunesmith.assemble import regularization, surgery
-from tunesmith.assemble.job import Feed, Job, Tell
+from tunesmith.assemble.feeds import Feed
+from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.kept import kept_rows
 from tunesmith.assemble.rows import Objects
 from tunesmith.delivery import lr_picture

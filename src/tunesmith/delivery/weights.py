@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tunesmith.assemble import regularization
-from tunesmith.assemble.job import Feed, Job, Tell
+from tunesmith.assemble.feeds import Feed
+from tunesmith.assemble.job import Job, Tell
 from tunesmith.delivery import scores
 from tunesmith.evaluation.intervals import rising
 from tunesmith.evaluation.predict import outputs_of

@@ -190,7 +190,7 @@ class Recipe(Part):
     objective: Choice = Choice(name="supervised")
     """What is minimised: `supervised`, `contrastive` (pairs of rows) or `consistency` (rows without a target too)."""
     strategy: Choice = Choice(name="full")
-    """What trains: `full` (everything) or `head` (only the new head on a frozen body)."""
+    """What trains, how fast and when: a name from `tunesmith list strategy`, or `{ name = "last", stages = 2 }`."""
     seed: int = 0
     """The seed of everything random."""
     data: Data

@@ -215,7 +215,7 @@ def _compute(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine,
     pieces: list[bytes] = []
     net.eval()
     try:
-        for batch in machine.share(chunks(lengths[order], machine.tokens)):
+        for batch in chunks(lengths[order], machine.tokens)[machine.rank :: machine.world]:
             inputs = kept.encoded.batch(order[batch])
             with machine.autocast():
                 values = kept.cut.compute(net, machine.put(inputs))

@@ -6,10 +6,10 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from tunesmith.errors import MachineError
 from tunesmith.training.dropout import FastDropout
-
-T = TypeVar("T")
 
 BUCKET_BYTES = 25_000_000
 """Gradients travel between ranks in flat buffers of about this size (as in torch's DDP)."""
@@ -89,10 +87,6 @@ class Machine:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
-
-    def share(self, items: Sequence[T]) -> Sequence[T]:
-        """Those of the items that this rank works on."""
-        return items[self.rank :: self.world]
 
     def agree(self, value: Any) -> Any:
         """The first rank's value, on every rank: for whatever depends on a clock, a disk or a signal."""
