@@ -170,6 +170,11 @@ def test_a_run_stopped_around_its_collapse_ends_in_the_same_bits(stop, whole, tr
     number = {"before": step - 1, "at": step, "begun": step + 1, "after": step + 5}[stop]
     stopped = train(tmp_path / "run", stop=number)
     assert stopped.final is None and stopped.saves[-1] == {"before": step - 1, "at": step, "begun": 0, "after": 4}[stop]
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert kept == [
+        f"step-{last:08d}"
+        for last in {"before": [step - 2, step - 1], "at": [step - 1, step], "begun": [0], "after": [3, 4]}[stop]
+    ], "those of the first attempt are gone when the second begins"
     resumed = train(tmp_path / "run")
     assert all(torch.equal(tensor, resumed.final[name]) for name, tensor in whole.final.items())
     keys = ("event", "step", "loss", "value", "attempt", "reason", "answer")
