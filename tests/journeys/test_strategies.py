@@ -87,18 +87,27 @@ def deep(tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("models") / "deep", num_hidden_layers=4)
 
 
-@pytest.mark.parametrize(("method", "model"), [*((method, "bert") for method in METHODS), ("ia3", "deep")])
+@pytest.fixture(scope="session")
+def distilbert(tmp_path_factory):
+    """A model whose own head is two layers, of which peft knows only one by itself."""
+    sizes = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+    return tiny_model(tmp_path_factory.mktemp("models") / "distilbert", "distilbert", **sizes)
+
+
+@pytest.mark.parametrize(
+    ("method", "model"), [*((method, "bert") for method in METHODS), ("lora", "deep"), ("lora", "distilbert")]
+)
 def test_peft_alone_loads_the_adapter_and_the_own_head_with_the_outputs_of_the_run(method, model, fit, request):
     from transformers import AutoModelForSequenceClassification as Classifier
 
-    bert = request.getfixturevalue(model)
-    run = fit("lora", "model.head=own", f"strategy.method={method}", "train.lr=0.05", model=bert)
+    folder = request.getfixturevalue(model)
+    run = fit("lora", "model.head=own", f"strategy.method={method}", "train.lr=0.05", model=folder)
     inputs = texts(run)
     with torch.no_grad():
-        model = alone(run, bert, Classifier, num_labels=2)
-        outputs, merged = model(**inputs).logits, Classifier.from_pretrained(run.model).eval()(**inputs).logits
-        plain = Classifier.from_pretrained(run.model).bert
-        base = alone(run, bert, Classifier, num_labels=2).unload().bert
+        outputs = alone(run, folder, Classifier, num_labels=2)(**inputs).logits
+        merged = Classifier.from_pretrained(run.model).eval()(**inputs).logits
+    plain = Classifier.from_pretrained(run.model).base_model
+    base = alone(run, folder, Classifier, num_labels=2).unload().base_model
     assert torch.allclose(outputs, merged, atol=1e-5)
     moved = [not torch.equal(*pair) for pair in zip(plain.parameters(), base.parameters(), strict=True)]
     assert any(moved), "the adapters did nothing"

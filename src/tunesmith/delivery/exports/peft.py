@@ -44,7 +44,7 @@ def write(net: Tunable, pretrained: Pretrained, labels: tuple[str, ...], trust: 
     config = _config(net, pretrained)
     try:
         with quiet():
-            adapted = _with_adapters(_base(net, pretrained, trust), copy.deepcopy(config))
+            adapted = _with_adapters(_base(net, pretrained, trust), config)
     except Exception as error:
         # Whatever a library has against it, the run is trained: its model must not be lost for that.
         adapted, why = None, f"it cannot take them ({str(error).strip().splitlines()[0]})"
@@ -53,10 +53,7 @@ def write(net: Tunable, pretrained: Pretrained, labels: tuple[str, ...], trust: 
     if adapted is None or not _same(net, adapted, pretrained.tokenizer):
         (folder / "README.md").write_text(NOT_ALONE.format(base=base_name, why=why), encoding="utf-8")
         return
-    saved = adapted.peft_config["default"]
-    saved.base_model_name_or_path = base_name
-    # In place of the shortest endings that peft makes of many names: those it would not read back for IA3.
-    saved.target_modules = config.target_modules
+    adapted.peft_config["default"].base_model_name_or_path = base_name
     with quiet():
         # Otherwise peft asks the hub whether the vocabulary of the base has changed.
         adapted.save_pretrained(folder, save_embedding_layers=False)
