@@ -164,7 +164,7 @@ def steps(
     """The steps of all phases, from where the State stands."""
     plan = job.plan
     regularization.begin(job, state)
-    average, told = regularization.average(job.recipe), set[str]()
+    average, told = job.average, set[str]()
     for index, phase in enumerate(plan.phases):
         if index < state.phase:
             continue
@@ -208,7 +208,7 @@ def validate(job: Job, state: State, feed: Feed, log: EventLog) -> float:
     started = time.perf_counter()
     rows = job.rows.split.valid
     # An average may differ from the weights whose frozen prefix is kept.
-    encoded = job.encoded if regularization.average(job.recipe).scored else feed.plain
+    encoded = job.encoded if job.average.scored else feed.plain
     outputs = outputs_of(state.net, encoded, rows, job.machine)
     value = scores.value_of(job, rows, outputs)
     known = None if np.isnan(value) else value
@@ -252,7 +252,7 @@ def cross_validate(job: Job, run: Run, tell: Tell, attempt: int = 0) -> dict[str
                 epoch = -(-event.step // feed.steps_per_epoch)
                 nothing = np.full((len(rows), job.rows.target.num_outputs), np.nan, np.float32)
                 with evaluated(state.optimizer), regularization.judged(job, state, feed):
-                    encoded = job.encoded if regularization.average(job.recipe).scored else feed.plain
+                    encoded = job.encoded if job.average.scored else feed.plain
                     outputs = outputs_of(net, encoded, rows[held], job.machine)
                 held_out.setdefault(epoch, nothing)[held] = outputs
         net.load_state_dict(untouched)

@@ -15,7 +15,6 @@ import torch
 
 from tunesmith import plugins
 from tunesmith.assemble.feeds import Feed, Steps, augmented_rows, check_reads, steps_of
-from tunesmith.assemble.regularization import check_average
 from tunesmith.assemble.rows import Objects, Rows, open_rows
 from tunesmith.data.augment import AugmentedRows
 from tunesmith.data.encoders.text import TextRows, encode_texts
@@ -32,6 +31,7 @@ from tunesmith.recipe.resolve import resolve
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.seeds import fold, seed_everything
 from tunesmith.strategies.plan import Edit, Phase, Plan, then_head
+from tunesmith.training.averaging import Average
 from tunesmith.training.loop import Pace, Penalty
 from tunesmith.training.machine import Machine
 
@@ -184,6 +184,11 @@ class Job:
 
         return factor
 
+    @property
+    def average(self) -> Average:
+        """The weights that are kept along the way, scored and mixed, in place of the last."""
+        return average_of(self.recipe)
+
     def clip(self) -> Callable[[list[torch.nn.Parameter]], None] | None:
         """What limits the gradients of a step."""
         choice = self.recipe.train.clip
@@ -229,7 +234,7 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     encoded = encode_texts(rows.table, rows.inputs, pretrained.tokenizer, most)
     plan = plan_of(recipe, pretrained)
     _check_rates(recipe, plan)
-    check_average(recipe, rows)
+    _check_average(recipe, rows)
     check_reads(recipe, plan)
     augmented, unlabelled = augmented_rows(recipe, rows, encoded)
     recipe, reasons = resolve(_with_places(recipe, objects), facts_of(rows, pretrained, encoded, machine, plan))
@@ -311,6 +316,23 @@ def _told(rows: Rows, encoded: TextRows) -> list[str]:
         most, longest = encoded.max_length, encoded.longest
         lines.append(f"{encoded.num_cut} rows are longer than {most} tokens and are cut (longest: {longest})")
     return lines
+
+
+def average_of(recipe: Recipe) -> Average:
+    """What is averaged; nothing unless the recipe says so."""
+    choice = recipe.train.average
+    made: Average = plugins.get("average", choice.name)(**choice.options) if choice else Average()
+    return made
+
+
+def _check_average(recipe: Recipe, rows: Rows) -> None:
+    """RecipeError for an average that is chosen on validation rows where there are none."""
+    choice = recipe.train.average
+    if choice is None or average_of(recipe).finish is None or len(rows.split.valid):
+        return
+    what = f"train.average = {choice.name} is chosen on validation rows, and no row is set aside"
+    other = "the option coefficient (0.5 is the published advice)" if choice.name == "wise_ft" else "average = ema"
+    raise RecipeError(what, remedy=f"set data.valid or data.split, or {other}")
 
 
 def _check_rates(recipe: Recipe, plan: Plan) -> None:

@@ -6,24 +6,20 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from tunesmith import plugins
-from tunesmith.assemble.rows import Rows
-from tunesmith.errors import RecipeError
+from tunesmith.assemble.feeds import Feed
+from tunesmith.assemble.job import Job
 from tunesmith.evaluation.intervals import rising
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
 from tunesmith.training import phases
-from tunesmith.training.averaging import Average, Weights
+from tunesmith.training.averaging import Weights
 from tunesmith.training.loop import Penalty
 from tunesmith.training.state import State
-
-if TYPE_CHECKING:
-    from tunesmith.assemble.feeds import Feed
-from tunesmith.assemble.job import Job
 
 
 def begin(job: Job, state: State) -> None:
@@ -52,33 +48,16 @@ def penalty(job: Job, state: State) -> Penalty | None:
     return functools.partial(plugins.get("penalty", choice.name), start=start, **choice.options)
 
 
-def average(recipe: Recipe) -> Average:
-    """What is averaged; nothing unless the recipe says so."""
-    choice = recipe.train.average
-    made: Average = plugins.get("average", choice.name)(**choice.options) if choice else Average()
-    return made
-
-
-def check_average(recipe: Recipe, rows: Rows) -> None:
-    """RecipeError for an average that is chosen on validation rows where there are none."""
-    choice = recipe.train.average
-    if choice is None or average(recipe).finish is None or len(rows.split.valid):
-        return
-    what = f"train.average = {choice.name} is chosen on validation rows, and no row is set aside"
-    other = "the option coefficient (0.5 is the published advice)" if choice.name == "wise_ft" else "average = ema"
-    raise RecipeError(what, remedy=f"set data.valid or data.split, or {other}")
-
-
 @contextlib.contextmanager
 def judged(job: Job, state: State, feed: Feed) -> Iterator[None]:
     """What the recipe's average scores and keeps, in the net for as long as the `with` lasts."""
-    with average(job.recipe).in_place(state, lambda: _inputs(job, feed)):
+    with job.average.in_place(state, lambda: _inputs(job, feed)):
         yield
 
 
 def settle(job: Job, state: State, feed: Feed) -> None:
     """Put the average that would be scored into the net for good: the end of a run that scored none."""
-    made = average(job.recipe)
+    made = job.average
     if made.scored is not None and (found := made.scored(state)) is not None:
         made.put(state, found, lambda: _inputs(job, feed))
 
@@ -88,7 +67,7 @@ def choose(
 ) -> tuple[str, dict[str, Any]] | None:
     """What the recipe's average makes of the kept weights by their scores, in words and as data; it is in the net
     afterwards. None if nothing is to be chosen."""
-    choice, made = job.recipe.train.average, average(job.recipe)
+    choice, made = job.recipe.train.average, job.average
     if choice is None or made.finish is None or (made.members and not state.members):
         return None
     job.machine.gather(None)

@@ -20,7 +20,7 @@ def keep(job: Job, state: State, run: Run, value: float) -> None:
     """Keep the weights as they are if they are the best so far, or one of those that an average may be made of."""
     if is_best(state, value, job.select):
         checkpoint.save_best(state, run.checkpoints, value, write=job.machine.first)
-    members = regularization.average(job.recipe).members
+    members = job.average.members
     if members and not np.isnan(value):
         rises = rising(job.select)
         checkpoint.save_member(state, run.checkpoints, value, members, rising=rises, write=job.machine.first)
