@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tunesmith import plugins
 from tunesmith.assemble.feeds import Feed
-from tunesmith.assemble.job import Job
+from tunesmith.assemble.job import Job, average_of
 from tunesmith.evaluation.intervals import rising
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
@@ -35,7 +35,7 @@ def begin(job: Job, state: State) -> None:
 
 def needs_start(recipe: Recipe) -> bool:
     """Whether the weights before the first step are asked for to the end."""
-    return recipe.train.penalty is not None or average(recipe).needs_start
+    return recipe.train.penalty is not None or average_of(recipe).needs_start
 
 
 def penalty(job: Job, state: State) -> Penalty | None:
