@@ -76,6 +76,8 @@ def test_a_view_depends_on_seed_row_and_view_and_not_on_the_batch(encoded):
     assert ids(rows, [7, 2], 5) == [whole[7], whole[2]]
     assert whole != ids(rows, range(12), 6)
     assert whole != ids(AugmentedRows(rows.encoded, rows.augmentation, seed=2), range(12), 5)
+    alike = AugmentedRows(encoded("other"), words(delete=0.3), seed=1)
+    assert len({tuple(row) for row in ids(alike, range(12), 5)}) > 3, "rows of one text are changed each by itself"
 
 
 def test_fixed_views_come_again_after_so_many(encoded):
