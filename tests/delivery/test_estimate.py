@@ -62,20 +62,22 @@ def test_steps_are_timed_behind_the_frozen_stages_where_the_run_keeps_their_outp
     assert (cost.behind, feed.kept) == (behind, None)
 
 
-def test_rows_that_run_through_the_frozen_stages_once_are_reckoned(job_of, monkeypatch):
-    seen = []
-    monkeypatch.setattr(estimate, "outputs_of", lambda *_: seen.append(0))
-    times = iter([0.0, 10.0] * 2)
+def test_where_frozen_stages_run_once_a_row_that_is_reckoned_in_place_of_the_evaluations(job_of, monkeypatch):
+    seconds = []
+    job, net, feed, cadence = _parts(job_of("head"))
+    split = job.rows.split
+    rows = len(split.train) + len(split.valid)
+    monkeypatch.setattr(estimate, "outputs_of", lambda *_: None)
+    monkeypatch.setattr(estimate, "_write_speed", lambda: 1.0)
     for behind in (False, True):
-        made = estimate._Cost(0.0, 0, 0, behind)
-        monkeypatch.setattr(estimate, "_phase_cost", lambda *_, made=made: made)
-        parts = _parts(job_of("head"))
+        monkeypatch.setattr(estimate, "_phase_cost", lambda *_, behind=behind: estimate._Cost(0.0, 0, 0, behind))
+        times = iter([0.0, float(rows)])
         with monkeypatch.context() as patched:
-            patched.setattr(estimate.time, "perf_counter", lambda: next(times))
-            patched.setattr(estimate, "_write_speed", lambda: 1.0)
-            seen.append(estimate._training_cost(*parts)[0])
-    rows = len(parts[0].rows.split.train) + len(parts[0].rows.split.valid)
-    assert seen[3] - seen[1] == pytest.approx(10.0 * rows / rows)
+            patched.setattr(estimate.time, "perf_counter", lambda times=times: next(times))
+            seconds.append(estimate._training_cost(job, net, feed, cadence)[0])
+    evaluations = cadence.total // cadence.evaluate
+    assert evaluations > 2
+    assert seconds[1] - seconds[0] == pytest.approx(rows - evaluations * len(split.valid))
 
 
 def test_the_head_that_an_earlier_run_trained_is_assumed(job_of):

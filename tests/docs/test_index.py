@@ -30,7 +30,7 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, obj
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Choice:
             yield from _fields(kind, f"{prefix}{name}.")
         else:
-            yield prefix + name, field.get_default()
+            yield prefix + name, field.get_default(call_default_factory=True)
 
 
 def _links(page: Path) -> set[Path]:

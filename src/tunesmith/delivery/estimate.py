@@ -124,7 +124,9 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence) -> tupl
     each = [moved + 2 * cost.trained_bytes for cost in costs]
     saved = saves * sum(length * part for length, part in zip(lengths, each, strict=True)) / max(1, cadence.total)
     evaluations = cadence.total // cadence.evaluate if cadence.evaluate else 0
-    passes = len(split.valid) * (evaluations + 1) + len(split.test)
+    # Where frozen stages run once a row, that is one pass over all rows, and next to nothing for an evaluation.
+    live = sum(length for length, cost in zip(lengths, costs, strict=True) if not cost.behind) / max(1, cadence.total)
+    passes = len(split.valid) * (evaluations * live + 1) + len(split.test)
     passes += sum(cost.behind for cost in costs) * (len(split.train) + len(split.valid))
     if job.recipe.model.head == "auto":
         passes += min(measure.MOST_ROWS, len(split.train)) + len(split.valid)
