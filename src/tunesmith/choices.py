@@ -28,9 +28,9 @@ def with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
         head = Choice(name="own") if options is None else Choice(name="pooled", options=options)
         how = "it was trained for these labels"
     if head is None:
-        candidates = _measured_heads(job)
         names = [*["own"] * (pretrained.own_head and not job.pooled), *pretrained.poolings]
-        top = max((value for name, value in candidates.items() if name in names), default=None)
+        candidates = {name: value for name, value in _measured_heads(job).items() if name in names}
+        top = max(candidates.values(), default=None)
         best = next((name for name in names if candidates.get(name) == top), "own")
         head = Choice(name="own") if best == "own" else Choice(name="pooled", options={"pooling": best})
         shown = ", ".join(f"{name} {value:.3f}" for name, value in candidates.items())
