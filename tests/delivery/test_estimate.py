@@ -37,7 +37,7 @@ def test_time_is_the_sum_over_the_phases_and_memory_the_most_of_any(job_of, monk
 
     def cost(job, net, feed, index, spread, length):
         lengths.append(length)
-        return estimate._Cost(*costs[index], behind=False)
+        return estimate._Cost(*costs[index], once=None)
 
     monkeypatch.setattr(estimate, "_phase_cost", cost)
     monkeypatch.setattr(estimate, "_write_speed", lambda: 1e12)
@@ -59,7 +59,7 @@ def test_time_is_the_sum_over_the_phases_and_memory_the_most_of_any(job_of, monk
 def test_steps_are_timed_behind_the_frozen_stages_where_the_run_keeps_their_output(job_of, strategy, train, behind):
     job, net, feed, cadence = _parts(job_of(strategy, **train))
     cost = estimate._phase_cost(job, net, feed, 0, [0, 1, 2], cadence.total)
-    assert (cost.behind, feed.kept) == (behind, None)
+    assert (cost.once is not None, feed.kept) == (behind, None)
 
 
 def test_where_frozen_stages_run_once_a_row_that_is_reckoned_in_place_of_the_evaluations(job_of, monkeypatch):
@@ -69,8 +69,8 @@ def test_where_frozen_stages_run_once_a_row_that_is_reckoned_in_place_of_the_eva
     rows = len(split.train) + len(split.valid)
     monkeypatch.setattr(estimate, "outputs_of", lambda *_: None)
     monkeypatch.setattr(estimate, "_write_speed", lambda: 1.0)
-    for behind in (False, True):
-        monkeypatch.setattr(estimate, "_phase_cost", lambda *_, behind=behind: estimate._Cost(0.0, 0, 0, behind))
+    for once in (None, rows):
+        monkeypatch.setattr(estimate, "_phase_cost", lambda *_, once=once: estimate._Cost(0.0, 0, 0, once))
         times = iter([0.0, float(rows)])
         with monkeypatch.context() as patched:
             patched.setattr(estimate.time, "perf_counter", lambda times=times: next(times))
@@ -78,6 +78,16 @@ def test_where_frozen_stages_run_once_a_row_that_is_reckoned_in_place_of_the_eva
     evaluations = cadence.total // cadence.evaluate
     assert evaluations > 2
     assert seconds[1] - seconds[0] == pytest.approx(rows - evaluations * len(split.valid))
+
+
+def test_rows_that_chose_the_head_run_through_a_wholly_frozen_body_only_then(job_of):
+    job, net, feed, cadence = _parts(job_of("head"))
+    rows = len(job.rows.split.train) + len(job.rows.split.valid)
+    assert job.recipe.model.head == "auto"
+    assert estimate._phase_cost(job, net, feed, 0, [0, 1, 2], cadence.total).once == 0
+    recipe = job.recipe.model_copy(update={"model": job.recipe.model.model_copy(update={"head": job.head})})
+    job = replace(job, recipe=recipe)
+    assert estimate._phase_cost(job, net, feed, 0, [0, 1, 2], cadence.total).once == rows
 
 
 def test_the_head_that_an_earlier_run_trained_is_assumed(job_of):

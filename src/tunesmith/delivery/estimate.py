@@ -125,11 +125,9 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence) -> tupl
     saved = saves * sum(length * part for length, part in zip(lengths, each, strict=True)) / max(1, cadence.total)
     evaluations = cadence.total // cadence.evaluate if cadence.evaluate else 0
     # Where frozen stages run once a row, that is one pass over all rows, and next to nothing for an evaluation.
-    live = sum(length for length, cost in zip(lengths, costs, strict=True) if not cost.behind) / max(1, cadence.total)
-    passes = len(split.valid) * (evaluations * live + 1) + len(split.test)
-    passes += sum(cost.behind for cost in costs) * (len(split.train) + len(split.valid))
-    if job.recipe.model.head == "auto":
-        passes += min(measure.MOST_ROWS, len(split.train)) + len(split.valid)
+    live = sum(length for length, cost in zip(lengths, costs, strict=True) if cost.once is None)
+    passes = len(split.valid) * (evaluations * live / max(1, cadence.total) + 1) + len(split.test)
+    passes += sum(cost.once or 0 for cost in costs) + _measured_rows(job)
     rows = np.concatenate([split.train, split.valid])
     rows = rows[:: max(1, len(rows) // 128)][:128]
     started = time.perf_counter()
@@ -142,13 +140,13 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence) -> tupl
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of a phase: seconds of a step, the most bytes in use, bytes of what trains, and whether its steps enter the net
-    behind the frozen stages, which run once a row."""
+    """Of a phase: seconds of a step, the most bytes in use, bytes of what trains, and the rows that run through its
+    frozen stages once, before its steps enter behind them; None where they run in every step."""
 
     seconds: float
     peak_bytes: int
     trained_bytes: int
-    behind: bool
+    once: int | None
 
 
 def _phase_cost(job: Job, net: Tunable, feed: Feed, index: int, spread: list[int], length: int) -> _Cost:
@@ -167,9 +165,21 @@ def _phase_cost(job: Job, net: Tunable, feed: Feed, index: int, spread: list[int
     with measure.peak_memory(job.machine) as peak:
         pace = Pace(len(spread) + 2, lambda _step: 0.0, job.recipe.seed, job.clip())
         events = list(train_phase(state, phase.name, some, job.objective(phase), pace, job.machine))
-    behind, feed.kept = feed.kept is not None, None
+    once = None
+    if feed.kept is not None:
+        once = len(job.rows.split.train) + len(job.rows.split.valid)
+        # What chose the head on features of the whole body has kept them.
+        once -= _measured_rows(job) if frozen_depth(net) == len(net.stages) - 1 else 0
+    feed.kept = None
     trained = sum(p.numel() * 4 for p in net.parameters() if p.requires_grad)
-    return _Cost(float(np.mean([event.seconds for event in events[2:]])), in_use + peak(), trained, behind)
+    return _Cost(float(np.mean([event.seconds for event in events[2:]])), in_use + peak(), trained, once)
+
+
+def _measured_rows(job: Job) -> int:
+    """Rows that run through the body to choose the head."""
+    if job.recipe.model.head != "auto" or job.pretrained.labels:
+        return 0
+    return sum(min(measure.MOST_ROWS, len(rows)) for rows in (job.rows.split.train, job.rows.split.valid))
 
 
 def _kept(job: Job, net: Tunable, feed: Feed, spread: list[int], length: int) -> CachedRows | None:
