@@ -12,6 +12,7 @@ from torch import nn
 from tunesmith import pipeline, plugins
 from tunesmith.assemble.job import Job
 from tunesmith.data.batch import MAIN, Batch
+from tunesmith.models.loaders import transformers
 from tunesmith.models.pretrained import Origin, Pretrained
 from tunesmith.models.stages import find_stages
 from tunesmith.models.tunable import Tunable
@@ -281,6 +282,13 @@ def test_layers_are_dropped_and_inputs_masked_only_while_nothing_is_frozen(switc
     for phase, same in ((ALL, False), (TOP, True), (ALL, False)):
         phases.open_phase(net, phase)
         assert passes(net, sound) == same, phase.name
+
+
+def test_a_dropout_that_stands_alone_in_a_frozen_stage_is_off(tiny):
+    net = Tunable(transformers.load(str(tiny("gpt2")), ("a", "b"), "single_label_classification"), "own", {}, 2)
+    for phase, on in ((ALL, True), (TOP, False), (ALL, True)):
+        phases.open_phase(net, phase)
+        assert net.body.transformer.drop.training == on, phase.name
 
 
 @pytest.mark.xfail(reason="a Tunable takes the switches as it finds them: off, if an earlier one of the body froze it")

@@ -58,7 +58,8 @@ def write(net: Tunable, pretrained: Pretrained, labels: tuple[str, ...], trust: 
         # Otherwise peft asks the hub whether the vocabulary of the base has changed.
         adapted.save_pretrained(folder, save_embedding_layers=False)
     library = "AutoModelForSequenceClassification" if net.own else "AutoModel"
-    options = f", num_labels={net.num_outputs}" if net.own else ""
+    # The base may have been published with a head for other labels.
+    options = f", num_labels={net.num_outputs}, ignore_mismatched_sizes=True" if net.own else ""
     head = WITH_HEAD.format(labels=", ".join(labels)) if net.own else WITHOUT_HEAD
     text = LOADED.format(library=library, base=base_name, options=options, head=head)
     (folder / "README.md").write_text(text, encoding="utf-8")
