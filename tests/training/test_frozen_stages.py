@@ -291,7 +291,6 @@ def test_a_dropout_that_stands_alone_in_a_frozen_stage_is_off(tiny):
         assert net.body.transformer.drop.training == on, phase.name
 
 
-@pytest.mark.xfail(reason="a Tunable takes the switches as it finds them: off, if an earlier one of the body froze it")
 def test_a_second_net_on_the_same_body_drops_and_masks_as_the_model_was_published(wav2vec2):
     pretrained, sound = wav2vec2
     phases.open_phase(Tunable(pretrained, "own", {}, 2), TOP)

@@ -46,6 +46,8 @@ class Pretrained:
     """Whether the kept own head of a regression was brought from the target's unit to standard deviations."""
     head_choice: dict[str, Any] = field(default_factory=dict)
     """The pooled head of an earlier Run: its options and its weights."""
+    switches: list[tuple[Any, str, Any]] | None = None
+    """What acts at random over the stages (layerdrop, masked inputs): holder, name and first value."""
     added: set[int] = field(default_factory=set)
     """`id` of the parameters that edits added."""
 

@@ -50,12 +50,14 @@ class Tunable(nn.Module):
         holders = {
             id(holder): holder for module in self.modules() for holder in (module, getattr(module, "config", None))
         }
-        self.switches = [
+        found = [
             (holder, name, getattr(holder, name))
             for holder in holders.values()
             for name in ("layerdrop", "apply_spec_augment")
             if isinstance(getattr(holder, name, None), float | bool)
         ]
+        # A body that an earlier net froze has them off: what counts is how they were at first.
+        pretrained.switches = self.switches = found if pretrained.switches is None else pretrained.switches
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         live, stored = _parted(inputs)
