@@ -51,7 +51,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 with open(file, "rb") as opened:
                     os.fsync(opened.fileno())
         if path.exists():
-            shutil.rmtree(path)
+            remove_folder(path)
         os.replace(temporary, path)
     except RuntimeError as error:
         if not any(word in str(error) for word in TORCH_WRITES):
@@ -63,8 +63,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder whole: of a process killed meanwhile nothing stays under its name, only what `sweep` takes."""
+    gone = path.with_name(f".{path.name}.gone.{os.getpid()}.tmp")
+    os.replace(path, gone)
+    shutil.rmtree(gone)
+
+
 def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written in `folder`."""
+    """Remove what a killed process left half-written or half-removed in `folder`."""
     for path in folder.glob(".*.tmp"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

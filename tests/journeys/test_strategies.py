@@ -17,9 +17,6 @@ from tunesmith.errors import Interrupted, RecipeError
 from tunesmith.run import Run
 from tunesmith.testing import tiny_model, tiny_rows
 
-# transformers 5.23 warns of a name that peft 0.21 asks a model for when it loads an adapter.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 ROWS = tiny_rows(80, 2)
 SHORT = ["train.length=12 steps", "train.batch=8", "data.split=hash", "train.patience=0"]
 METHODS = ("lora", "rslora", "dora", "ia3", "vera", "oft")

@@ -110,6 +110,26 @@ def test_what_a_killed_process_left_is_removed_and_the_rest_stays(state, tmp_pat
     assert list(tmp_path.iterdir()) == [good]
 
 
+def test_a_process_killed_while_it_removes_an_old_checkpoint_leaves_none_in_part(state, tmp_path, monkeypatch):
+    def killed(path, **_):
+        next(path.glob("state.json")).unlink()
+        raise KeyboardInterrupt
+
+    for step in (1, 2):
+        state.step = step
+        checkpoint.save(state, tmp_path)
+    state.step = 3
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("tunesmith.files.shutil.rmtree", lambda path, **how: None if how else killed(path))
+        checkpoint.save(state, tmp_path)
+    found = checkpoint.newest(tmp_path)
+    checkpoint.forget_newer(tmp_path, found)
+    checkpoint.save_best(state, tmp_path, 0.5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best-00000003.safetensors", "step-00000002", "step-00000003",
+    ]  # fmt: skip
+
+
 def test_tensors_that_share_memory_are_saved_apart(tmp_path):
     net = nn.Linear(2, 2)
     net.register_buffer("one", torch.arange(4.0))

@@ -20,7 +20,7 @@ from tunesmith.assemble.job import Job, Tell
 from tunesmith.delivery import card
 from tunesmith.delivery.exports import peft, sentence_transformers, transformers
 from tunesmith.errors import DataError, MachineError
-from tunesmith.files import require_space, size, sweep, whole_folder, write_text
+from tunesmith.files import remove_folder, require_space, size, sweep, whole_folder, write_text
 from tunesmith.models.edits import lora
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe import file as recipe_file
@@ -177,7 +177,7 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
     for best in run.checkpoints.glob("best-*"):
         best.unlink()
     for old in sorted(run.checkpoints.glob("step-*"))[:-1]:
-        shutil.rmtree(old)
+        remove_folder(old)
     tell(f"saved: {run.path} ({size(sum(f.stat().st_size for f in run.path.rglob('*') if f.is_file()))})")
     if job.recipe.deliver.push:
         push(run, job.recipe.deliver.push, tell)

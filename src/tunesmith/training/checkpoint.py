@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tunesmith.errors import MachineError
-from tunesmith.files import digest, no_space, sweep, whole_folder, write_json
+from tunesmith.files import digest, no_space, remove_folder, sweep, whole_folder, write_json
 from tunesmith.training.state import State
 
 KEPT = 2
@@ -40,7 +39,7 @@ def save(state: State, folder: Path) -> Path:
         manifest = {path.name: digest(path) for path in sorted(temporary.iterdir())}
         write_json(temporary / "manifest.json", manifest)
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
-        shutil.rmtree(old)
+        remove_folder(old)
     _forget_kept(state, folder)
     return target
 
@@ -65,7 +64,7 @@ def forget_newer(folder: Path, found: Path | None) -> None:
     """Remove what a killed process left: half-written files, and checkpoints newer than the newest that verifies."""
     for path in folder.glob("step-*"):
         if found is None or path.name > found.name:
-            shutil.rmtree(path)
+            remove_folder(path)
     sweep(folder)
 
 
@@ -122,7 +121,7 @@ def kept_weights(kept: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
 def begin_again(folder: Path) -> None:
     """Remove the checkpoints and the kept weights of an attempt that is given up."""
     for path in [*folder.glob("step-*"), *folder.glob("best-*")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove_folder(path) if path.is_dir() else path.unlink()
 
 
 def contiguous(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
