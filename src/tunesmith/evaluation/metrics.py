@@ -6,11 +6,9 @@ Target, and returns one value a resample."""
 from __future__ import annotations
 
 import torch
-import torchmetrics.functional as tm
-import torchmetrics.functional.classification as tmc
 from torch import Tensor
 
-from tunesmith.evaluation.counting import one_against_rest, pick, positive, single, stat, values
+from tunesmith.evaluation.counting import formula, one_against_rest, pick, positive, single, stat, values
 from tunesmith.tasks.task import Target
 
 FALLING = ("log_loss", "brier", "rmse", "mse", "mae", "loss")
@@ -23,34 +21,31 @@ ONE_BY_ONE = ("auroc", "average_precision", "mcc")
 def accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Share of rows that are right; with several labels a row, of rows whose labels are all right."""
     if codes.dim() == 3:
-        predicted = (chances >= 0.5).int()
-        return torch.stack(
-            [tmc.multilabel_exact_match(p, c.int(), c.shape[-1]) for p, c in zip(predicted, codes, strict=True)]
-        )
-    return stat(tmc.multiclass_accuracy, codes, chances, "micro")
+        return ((chances >= 0.5) == codes.bool()).all(-1).float().mean(-1)
+    return stat("multiclass_accuracy", codes, chances, "micro")
 
 
 def balanced_accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean recall of the classes that have rows; a class that is only predicted does not count (as in scikit-learn)."""
     single(codes, "balanced_accuracy")
-    recalls = stat(tmc.multiclass_recall, codes, chances, None)
+    recalls = stat("multiclass_recall", codes, chances, None)
     occurs = torch.nn.functional.one_hot(codes, target.num_outputs).any(1)
     return recalls.where(occurs, torch.nan).nanmean(-1)
 
 
 def precision(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Precision of the positive label of a binary task."""
-    return positive(tmc.binary_precision, codes, chances, target)
+    return positive("binary_precision", codes, chances, target)
 
 
 def recall(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Recall of the positive label of a binary task."""
-    return positive(tmc.binary_recall, codes, chances, target)
+    return positive("binary_recall", codes, chances, target)
 
 
 def f1(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """F1 of the positive label of a binary task."""
-    return positive(tmc.binary_f1_score, codes, chances, target)
+    return positive("binary_f1_score", codes, chances, target)
 
 
 def precision_macro(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
@@ -80,19 +75,19 @@ def f1_weighted(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
 
 def auroc(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Area under the ROC curve; of several classes the mean over those that occur, each against the rest."""
-    return one_against_rest(tmc.binary_auroc, codes, chances, target)
+    return one_against_rest("binary_auroc", codes, chances, target)
 
 
 def average_precision(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Area under the precision-recall curve; of several classes the mean over those that occur."""
-    return one_against_rest(tmc.binary_average_precision, codes, chances, target)
+    return one_against_rest("binary_average_precision", codes, chances, target)
 
 
 def mcc(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Matthews correlation coefficient (Gorodkin 2004 for several classes)."""
     single(codes, "mcc")
     pairs = zip(chances.argmax(-1), codes, strict=True)
-    return torch.stack([tmc.multiclass_matthews_corrcoef(p, c, target.num_outputs).float() for p, c in pairs])
+    return torch.stack([formula("multiclass_matthews_corrcoef")(p, c, target.num_outputs).float() for p, c in pairs])
 
 
 def log_loss(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
@@ -114,24 +109,24 @@ def brier(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
 
 def mse(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean squared error."""
-    return values(tm.mean_squared_error, codes, chances, num_outputs=len(codes))
+    return values("mean_squared_error", codes, chances, num_outputs=len(codes))
 
 
 def rmse(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Root of the mean squared error, in the target's unit."""
-    return values(tm.mean_squared_error, codes, chances, num_outputs=len(codes), squared=False)
+    return values("mean_squared_error", codes, chances, num_outputs=len(codes), squared=False)
 
 
 def mae(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean absolute error, in the target's unit."""
-    return values(tm.mean_absolute_error, codes, chances, num_outputs=len(codes))
+    return values("mean_absolute_error", codes, chances, num_outputs=len(codes))
 
 
 def r2(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Share of the variance explained."""
-    return values(tm.r2_score, codes, chances, multioutput="raw_values")
+    return values("r2_score", codes, chances, multioutput="raw_values")
 
 
 def spearman(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Spearman's rank correlation."""
-    return values(tm.spearman_corrcoef, codes, chances)
+    return values("spearman_corrcoef", codes, chances)
