@@ -62,10 +62,7 @@ def _measured_heads(job: Job) -> dict[str, float]:
     def value(truth: np.ndarray, outputs: np.ndarray) -> float:
         return sign * scores.value_of_outputs(job, truth, outputs)
 
-    found = {
-        name: score_features(values, codes, folds, job.rows.task, job.rows.target, value)
-        for name, values in features.items()
-    }
+    found = {name: score_features(values, codes, folds, outputs, value) for name, values in features.items()}
     return {name: value for name, value in found.items() if not np.isnan(value)}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from tunesmith import plugins
 from tunesmith.evaluation.baselines import Learnable, majority, mean, tfidf_logistic, tfidf_ridge
-from tunesmith.evaluation.linear import class_chances, score_features
+from tunesmith.evaluation.linear import class_chances, linear_outputs, score_features
 from tunesmith.tasks.task import Target
 from tunesmith.testing import tiny_rows
 
@@ -70,6 +71,26 @@ def test_one_class_alone_has_the_whole_chance():
     assert chances.tolist() == [[0.0, 1.0, 0.0]] * 2
 
 
+def test_the_linear_model_of_features_is_scikit_learns():
+    random = np.random.default_rng(0)
+    train, asked = random.normal(size=(200, 12)), random.normal(size=(50, 12))
+    codes = (train @ random.normal(size=(12, 3)) + random.normal(size=(200, 3))).argmax(1)
+    columns = (train[:, :2] + random.normal(size=(200, 2)) > 0).astype(np.float32)
+    numbers = train @ random.normal(size=12) * 100 + 5000
+    one = linear_outputs(train, codes, asked, 3)
+    theirs = LogisticRegression(C=0.1, max_iter=1000, tol=1e-8).fit(train, codes).predict_log_proba(asked)
+    np.testing.assert_allclose(one - one.mean(1, keepdims=True), theirs - theirs.mean(1, keepdims=True), atol=1e-4)
+    two = linear_outputs(train, (codes > 0).astype(np.int64), asked, 2)
+    told = LogisticRegression(C=0.2, tol=1e-8).fit(train, codes > 0).decision_function(asked)
+    np.testing.assert_allclose(two[:, 1] - two[:, 0], told, atol=1e-4)
+    for index in range(2):
+        told = LogisticRegression(C=0.1, tol=1e-8).fit(train, columns[:, index]).decision_function(asked)
+        np.testing.assert_allclose(linear_outputs(train, columns, asked, 2)[:, index], told, atol=1e-4)
+    np.testing.assert_allclose(
+        linear_outputs(train, numbers, asked, 1)[:, 0], Ridge(10).fit(train, numbers).predict(asked), rtol=1e-6
+    )
+
+
 @pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
 def test_features_that_tell_the_target_score_higher_than_noise(task):
     random = np.random.default_rng(0)
@@ -90,7 +111,5 @@ def test_features_that_tell_the_target_score_higher_than_noise(task):
         told = outputs.argmax(1) if task == "classification" else outputs > 0
         return float((told == truth).mean())
 
-    scores = [
-        score_features(found, codes, folds, plugins.get("task", task), target, value) for found in (noise, telling)
-    ]
+    scores = [score_features(found, codes, folds, target.num_outputs, value) for found in (noise, telling)]
     assert scores[1] > scores[0] + 0.2

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
-from scipy.special import softmax
 from torch import Tensor
 
 from tunesmith.errors import DataError, nearest
@@ -52,7 +52,7 @@ def loss(outputs: Tensor, codes: Tensor, target: Target, label_smoothing: float)
 
 def probabilities(outputs: np.ndarray) -> np.ndarray:
     """Softmax over the classes."""
-    return np.asarray(softmax(outputs.astype(np.float64), axis=1))
+    return torch.from_numpy(outputs).double().softmax(1).numpy()
 
 
 def decode(probabilities: np.ndarray, target: Target) -> list[str]:

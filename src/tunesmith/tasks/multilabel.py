@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
-from scipy.special import expit
 from torch import Tensor
 
 from tunesmith.errors import DataError
@@ -53,7 +53,7 @@ def loss(outputs: Tensor, codes: Tensor, target: Target, label_smoothing: float)
 
 def probabilities(outputs: np.ndarray) -> np.ndarray:
     """The logistic function, label by label."""
-    return np.asarray(expit(outputs.astype(np.float64)))
+    return torch.from_numpy(outputs).double().sigmoid().numpy()
 
 
 def decode(probabilities: np.ndarray, target: Target) -> list[list[str]]:

@@ -22,7 +22,7 @@ from tunesmith.objectives.objective import Objective
 from tunesmith.training.frozen import chunks, kept_features
 from tunesmith.training.machine import Machine
 
-MOST_ROWS = 3000
+MOST_ROWS = 1000
 """Rows that a pass for the choice of the head reads at most: the ranking of the candidates needs no more."""
 
 
