@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from tunesmith.assemble.job import with_assumed_head
 from tunesmith.assemble.rows import Objects
 from tunesmith.delivery import estimate
+from tunesmith.delivery.folder import needed_bytes
 from tunesmith.recipe.schema import Recipe
 from tunesmith.testing import tiny_model, tiny_rows
 
@@ -21,7 +23,7 @@ def job_of(tmp_path):
         tree = {"data": {"source": "memory:rows", "split": "hash"}, "model": {"name": str(tiny_model(tmp_path))}}
         recipe = Recipe.model_validate(tree | {"strategy": strategy, "train": train})
         with estimate.opened(recipe, Objects(tiny_rows(60)), str) as job:
-            return estimate.with_assumed_head(job)
+            return with_assumed_head(job)
 
     return build
 
@@ -95,6 +97,13 @@ def test_the_head_that_an_earlier_run_trained_is_assumed(job_of):
     pretrained = job.pretrained
     assert job.head.options == {"pooling": pretrained.poolings[0]}
     pretrained.labels, pretrained.head_choice = ("a", "b"), {"options": {"pooling": "cls"}}
-    assert estimate.with_assumed_head(replace(job, head=None)).head.options == {"pooling": "cls"}
+    assert with_assumed_head(replace(job, head=None)).head.options == {"pooling": "cls"}
     pretrained.head_choice = {}
-    assert estimate.with_assumed_head(replace(job, head=None)).head.name == "own"
+    assert with_assumed_head(replace(job, head=None)).head.name == "own"
+
+
+def test_the_disk_that_is_asked_for_is_that_of_what_moves(job_of):
+    model = sum(p.numel() * 4 for p in job_of("full").pretrained.module.parameters())
+    assert needed_bytes(job_of("full")) > 13 * model + 10_000_000
+    for strategy in ("head", "biases", "norms"):
+        assert needed_bytes(replace(job_of(strategy), head=None)) < 5 * model + 10_000_000

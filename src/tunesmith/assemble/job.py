@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -360,3 +360,15 @@ def _check_head(head: Choice, pretrained: Pretrained) -> None:
         problems.append(Problem(what, pretrained.origin.name, "use --set model.head=own"))
     if problems:
         raise ModelError(problems)
+
+
+def with_assumed_head(job: Job) -> Job:
+    """The Job with a head, unmeasured: the recipe's, else that which was trained for these labels, else the first
+    pooling, else the model's own."""
+    if job.head is not None:
+        return job
+    pretrained = job.pretrained
+    options = pretrained.head_choice.get("options") if pretrained.labels else None
+    if options is None and not pretrained.labels and pretrained.poolings:
+        options = {"pooling": pretrained.poolings[0]}
+    return replace(job, head=Choice(name="own") if options is None else Choice(name="pooled", options=options))

@@ -27,3 +27,18 @@ def parts(rows: np.ndarray, *, micro: int, world: int) -> list[np.ndarray]:
     """A batch in near-equal parts of at most `micro` rows, at least one for each of `world` ranks if rows last."""
     number = max(-(-len(rows) // micro), min(world, len(rows)))
     return [part for part in np.array_split(rows, number) if len(part)]
+
+
+def chunks(lengths: np.ndarray, tokens: int, most: int | None = None) -> list[np.ndarray]:
+    """Positions in batches of at most `tokens` padded tokens and `most` rows; `lengths` fall, so that the largest
+    memory is needed at once.
+
+    >>> [batch.tolist() for batch in chunks(np.array([6, 4, 2, 2]), 8)]
+    [[0], [1, 2], [3]]
+    """
+    found, start = [], 0
+    while start < len(lengths):
+        size = min(max(1, tokens // max(1, int(lengths[start]))), most or len(lengths))
+        found.append(np.arange(start, min(start + size, len(lengths))))
+        start += size
+    return found

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from tunesmith.assemble.feeds import Feed
-from tunesmith.assemble.job import Cadence, Job, Tell, prepare
+from tunesmith.assemble.job import Cadence, Job, Tell, prepare, with_assumed_head
 from tunesmith.assemble.rows import Objects
 from tunesmith.data.batch import Batch
 from tunesmith.delivery.folder import needed_bytes
@@ -27,7 +27,7 @@ from tunesmith.models.prefix import Uncacheable, frozen_depth
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe import file as recipe_file
 from tunesmith.recipe.check import check_recipe
-from tunesmith.recipe.schema import Choice, Recipe
+from tunesmith.recipe.schema import Recipe
 from tunesmith.strategies.plan import Phase, assign
 from tunesmith.training import machine, measure, phases
 from tunesmith.training.frozen import CachedRows, cached_rows
@@ -69,18 +69,6 @@ def opened(recipe: Recipe, objects: Objects, tell: Tell) -> Iterator[Job]:
     place = machine.start(recipe.train.device, recipe.train.precision, deterministic=recipe.train.deterministic)
     with contextlib.closing(place):
         yield prepare(recipe, objects, place, tell)
-
-
-def with_assumed_head(job: Job) -> Job:
-    """The Job with a head, unmeasured: the recipe's, else that which was trained for these labels, else the first
-    pooling, else the model's own."""
-    if job.head is not None:
-        return job
-    pretrained = job.pretrained
-    options = pretrained.head_choice.get("options") if pretrained.labels else None
-    if options is None and not pretrained.labels and pretrained.poolings:
-        options = {"pooling": pretrained.poolings[0]}
-    return replace(job, head=Choice(name="own") if options is None else Choice(name="pooled", options=options))
 
 
 def enter(job: Job, net: Tunable, feed: Feed, phase: Phase) -> list[str]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_model as save_tensors
 
-from tunesmith.assemble.job import Job, Tell
+from tunesmith.assemble.job import Job, Tell, with_assumed_head
 from tunesmith.delivery import card
 from tunesmith.delivery.exports import peft, sentence_transformers, transformers
 from tunesmith.errors import DataError, MachineError
@@ -25,7 +25,7 @@ from tunesmith.models.edits import lora
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe import file as recipe_file
 from tunesmith.run import Run, new_run
-from tunesmith.training import checkpoint
+from tunesmith.training import checkpoint, phases
 from tunesmith.training.observers import EventLog
 from tunesmith.training.state import State
 
@@ -68,10 +68,12 @@ def reopen(job: Job, run: Run) -> Run:
 
 def needed_bytes(job: Job) -> int:
     """Disk that the run needs at its peak: the model twice, and three checkpoints (the oldest goes when the newest is
-    whole) of weights, two moments and the best weights."""
+    whole) of what moves, its two moments and the best weights."""
+    net = with_assumed_head(job).net()
+    names = phases.moving(net, job.plan)
     model = sum(p.numel() * 4 for p in job.pretrained.module.parameters())
-    trained = model if any(phase.moves != "head" for phase in job.plan.phases) else model // 100
-    return 3 * (3 * trained + trained) + 2 * model + 10_000_000
+    moved = sum(p.numel() * 4 for name, p in net.named_parameters() if name in names)
+    return 3 * (3 * moved + moved) + 2 * model + 10_000_000
 
 
 def fingerprint(job: Job) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.assemble import surgery
-from tunesmith.assemble.job import Job, Tell
+from tunesmith.assemble.job import Job, Tell, with_assumed_head
 from tunesmith.assemble.rows import Objects
-from tunesmith.delivery.estimate import enter, opened, with_assumed_head
+from tunesmith.delivery.estimate import enter, opened
 from tunesmith.models.kinds import Kind
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe.schema import Choice, Recipe

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
+from tunesmith.data.order import chunks
+from tunesmith.models.stages import evaluating
 from tunesmith.tasks.task import Target, Task
 
 ROWS = 256
@@ -91,40 +93,29 @@ def outputs_of(
     """The net's outputs for `rows`, in their order: sorted by length, batched by tokens, shared among the ranks.
 
     Every row is computed once; the result is the same object on every rank. fp32 unless the machine says otherwise."""
-    was_training = {module: module.training for module in net.modules()}
-    net.eval()
-    chunks = _chunks(rows, encoded.lengths, machine.tokens)
+    batches = _batches(rows, encoded.lengths, machine.tokens)
     mine: dict[int, np.ndarray] = {}
-    try:
-        for number in range(machine.rank, len(chunks), machine.world):
+    with evaluating(net):
+        for number in range(machine.rank, len(batches), machine.world):
             with machine.autocast():
-                outputs = net(machine.put(encoded.batch(rows[chunks[number]])))
+                outputs = net(machine.put(encoded.batch(rows[batches[number]])))
             mine[number] = outputs.float().cpu().numpy()
             if done is not None:
-                done(len(chunks[number]))
-    finally:
-        for module, mode in was_training.items():
-            module.training = mode
+                done(len(batches[number]))
     found = {number: values for part in machine.gather(mine) for number, values in part.items()}
     width = next(iter(found.values())).shape[1] if found else 0
     result = np.empty((len(rows), width), dtype=np.float32)
     for number, values in found.items():
-        result[chunks[number]] = values
+        result[batches[number]] = values
     return result
 
 
-def _chunks(rows: np.ndarray, lengths: np.ndarray | None, tokens: int) -> list[np.ndarray]:
-    """Positions within `rows`, longest first, so that the largest memory is needed at once."""
+def _batches(rows: np.ndarray, lengths: np.ndarray | None, tokens: int) -> list[np.ndarray]:
+    """Positions within `rows` that go through the net together, of like length."""
     if lengths is None:
         return [np.arange(start, min(start + 32, len(rows))) for start in range(0, len(rows), 32)]
     order = np.argsort(-lengths[rows], kind="stable")
-    chunks, start = [], 0
-    while start < len(order):
-        widest = max(1, int(lengths[rows[order[start]]]))
-        end = start + max(1, min(ROWS, tokens // widest))
-        chunks.append(order[start:end])
-        start = end
-    return chunks
+    return [order[some] for some in chunks(lengths[rows][order], tokens, ROWS)]
 
 
 def readable(codes: np.ndarray, target: Target) -> list[Any]:

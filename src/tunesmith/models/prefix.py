@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tunesmith.models.pooling import Pooled
+from tunesmith.models.stages import evaluating
 from tunesmith.models.tunable import HEAD, Tunable
 
 Form = Literal["row", "tokens"]
@@ -143,7 +144,7 @@ def find_cut(net: Tunable, probes: Sequence[Mapping[str, Tensor]]) -> Cut:
     names = tuple(stage.name for stage in net.stages[:depth])
     if not any(name.startswith("block.") for name in names):
         raise Uncacheable("no block is frozen from the bottom up")
-    with _evaluating(net), torch.no_grad():
+    with evaluating(net), torch.no_grad():
         if depth == len(net.stages) - 1 and not net.own and isinstance(net.heads[HEAD], Pooled):
             width = int(net.features(probes[0]).shape[1])
             return Cut(depth, names, (), ("row",), ((width,),), {}, {})
@@ -347,14 +348,3 @@ def _captured(net: Tunable, calls: Mapping[str, int], *, stop: bool = False) -> 
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextlib.contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

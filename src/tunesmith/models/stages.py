@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -74,20 +75,28 @@ def _trace(model: nn.Module, run: Callable[[], Any]) -> Mapping[nn.Module, _Call
         calls[module].shape = next((tuple(tensor.shape) for tensor in _tensors(output)), ())
 
     handles = []
-    training = {module: module.training for module in model.modules()}
-    for module in training:
+    for module in model.modules():
         handles.append(module.register_forward_pre_hook(entered, with_kwargs=True))
         handles.append(module.register_forward_hook(left))
     try:
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             run()
     finally:
-        for module, mode in training.items():
-            module.training = mode
         for handle in handles:
             handle.remove()
     return calls
+
+
+@contextlib.contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """The net in evaluation mode for as long as the `with` lasts; then every module in the mode that it had."""
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

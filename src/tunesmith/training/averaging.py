@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tunesmith.models.stages import evaluating
 from tunesmith.training import checkpoint
 from tunesmith.training.state import State
 
@@ -172,18 +173,15 @@ def _recompute_statistics(net: nn.Module, inputs: Inputs) -> None:
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     if not norms:
         return
-    modes = {module: module.training for module in net.modules()}
     momenta = {module: module.momentum for module in norms}
-    net.eval()
     try:
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-            norm.train()
-        for batch in inputs():
-            net(batch)
+        with evaluating(net):
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None
+                norm.train()
+            for batch in inputs():
+                net(batch)
     finally:
         for norm, momentum in momenta.items():
             norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode

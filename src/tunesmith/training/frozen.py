@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from tunesmith.data.encoders.text import TextRows
+from tunesmith.data.order import chunks
 from tunesmith.models import prefix, store
 from tunesmith.models.prefix import Cut, Form, Uncacheable
+from tunesmith.models.stages import evaluating
 from tunesmith.models.tunable import STORED, Tunable
 from tunesmith.training.machine import Machine
 
@@ -160,15 +162,9 @@ def compare(net: Tunable, kept: CachedRows, machine: Machine) -> None:
     """One batch from what is kept against the same batch live; Uncacheable when they differ by more than rounding."""
     rows = np.array(list(kept.keys))
     some = rows[:: max(1, len(rows) // 8)][:8]
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        with machine.autocast():
-            stored = net(machine.put(kept.batch(some))).float()
-            live = net(machine.put(kept.encoded.batch(some))).float()
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(net), machine.autocast():
+        stored = net(machine.put(kept.batch(some))).float()
+        live = net(machine.put(kept.encoded.batch(some))).float()
     worst = float((stored - live).abs().max() / live.abs().max().clamp(min=1e-3))
     if not worst <= max(TOLERANCES[kept.dtype], TOLERANCES[torch.bfloat16] if machine.precision == "bf16" else 0):
         raise Uncacheable(f"kept and live outputs differ by {worst:.1%}")
@@ -205,7 +201,6 @@ def _compute(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine,
     lengths = kept.encoded.lengths
     assert lengths is not None
     order = rows[np.argsort(-lengths[rows], kind="stable")]
-    modes = {module: module.training for module in net.modules()}
     about = {
         "model": type(net.body).__name__,
         "stages": kept.cut.depth,
@@ -213,8 +208,7 @@ def _compute(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine,
     }
     keys: list[bytes] = []
     pieces: list[bytes] = []
-    net.eval()
-    try:
+    with evaluating(net):
         for batch in chunks(lengths[order], machine.tokens)[machine.rank :: machine.world]:
             inputs = kept.encoded.batch(order[batch])
             with machine.autocast():
@@ -226,19 +220,6 @@ def _compute(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine,
                 keys, pieces = [], []
         if keys:
             store.append(name, about, keys, pieces)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def chunks(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
-    """Positions in batches of at most `tokens` padded tokens; `lengths` fall."""
-    found, start = [], 0
-    while start < len(lengths):
-        size = max(1, tokens // max(1, int(lengths[start])))
-        found.append(np.arange(start, min(start + size, len(lengths))))
-        start += size
-    return found
 
 
 def _packed(values: list[Tensor], kept: CachedRows, inputs: dict[str, Tensor]) -> list[bytes]:

@@ -15,11 +15,13 @@ import torch
 
 from tunesmith.data.batch import Batch
 from tunesmith.data.encoders.text import TextRows
+from tunesmith.data.order import chunks
 from tunesmith.models.pooling import Pooling, output_layer, pool
 from tunesmith.models.prefix import digest_of_body
 from tunesmith.models.pretrained import Pretrained
+from tunesmith.models.stages import evaluating
 from tunesmith.objectives.objective import Objective
-from tunesmith.training.frozen import chunks, kept_features
+from tunesmith.training.frozen import kept_features
 from tunesmith.training.machine import Machine
 
 MOST_ROWS = 1000
@@ -51,8 +53,6 @@ def _passed(
     """The features of every candidate from one pass."""
     module = pretrained.module
     machine.place(module)
-    was_training = module.training
-    module.eval()
     found: dict[str, list[torch.Tensor]] = {name: [] for name in pretrained.poolings}
     kept: dict[str, Any] = {}
     handles = []
@@ -63,22 +63,22 @@ def _passed(
     handles.append(pretrained.body.register_forward_hook(lambda _m, _a, output: kept.__setitem__("body", output)))
     order = rows if encoded.lengths is None else rows[np.argsort(-encoded.lengths[rows], kind="stable")]
     try:
-        widths = np.full(len(order), machine.tokens // 32) if encoded.lengths is None else encoded.lengths[order]
-        for batch in chunks(widths, machine.tokens):
-            inputs = machine.put(encoded.batch(order[batch]))
-            with machine.autocast():
-                output = module(**inputs)
-            states: Any = (kept["body"] if pretrained.own_head else output) if pretrained.poolings else None
-            for name in pretrained.poolings:
-                pooled = pool(states.last_hidden_state.float(), inputs["attention_mask"], cast("Pooling", name))
-                found[name].append(pooled.cpu())
-            if pretrained.own_head:
-                own = kept["own"].float()
-                # Decoders score every token and read the last one that counts.
-                own = pool(own, inputs["attention_mask"], "last") if own.dim() == 3 else own
-                found["own"].append(own.cpu())
+        with evaluating(module):
+            widths = np.full(len(order), machine.tokens // 32) if encoded.lengths is None else encoded.lengths[order]
+            for batch in chunks(widths, machine.tokens):
+                inputs = machine.put(encoded.batch(order[batch]))
+                with machine.autocast():
+                    output = module(**inputs)
+                states: Any = (kept["body"] if pretrained.own_head else output) if pretrained.poolings else None
+                for name in pretrained.poolings:
+                    pooled = pool(states.last_hidden_state.float(), inputs["attention_mask"], cast("Pooling", name))
+                    found[name].append(pooled.cpu())
+                if pretrained.own_head:
+                    own = kept["own"].float()
+                    # Decoders score every token and read the last one that counts.
+                    own = pool(own, inputs["attention_mask"], "last") if own.dim() == 3 else own
+                    found["own"].append(own.cpu())
     finally:
-        module.train(was_training)
         for handle in handles:
             handle.remove()
     back = np.argsort(np.argsort(-encoded.lengths[rows], kind="stable")) if encoded.lengths is not None else slice(None)

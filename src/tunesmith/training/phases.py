@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tunesmith.data.batch import Batch
+from tunesmith.models.stages import evaluating
 from tunesmith.models.tunable import Tunable
 from tunesmith.objectives.objective import Objective
 from tunesmith.strategies.plan import Phase, Plan, assign
@@ -26,13 +27,8 @@ def open_phase(net: Tunable, phase: Phase) -> None:
 
 def freeze_unreached(net: Tunable, objective: Objective, batch: Batch) -> list[str]:
     """Freeze and name the parameters that the loss does not depend on, such as a pooler that the head does not read."""
-    was_training = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
+    with evaluating(net):
         objective(net, batch).sum.backward()
-    finally:
-        for module, mode in was_training.items():
-            module.training = mode
     unreached = [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
     named = dict(net.named_parameters())
     for name in unreached:
