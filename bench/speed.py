@@ -182,7 +182,7 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[
             with contextlib.suppress(psutil.Error):
                 peak = max(peak, sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]))
             with contextlib.suppress(subprocess.TimeoutExpired):
-                running.wait(0.02)
+                running.wait(0.1)
     seconds = time.perf_counter() - started
     if running.returncode:
         raise RuntimeError(said.read_text(errors="replace").strip()[-600:])
