@@ -122,7 +122,8 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
             log.step(event)
             progress.step(event)
             last = event.step == cadence.total
-            if due(event.step, cadence.evaluate, last) and len(job.rows.split.valid):
+            judged = len(job.rows.split.valid) and job.plan.answers(state.phase)
+            if judged and due(event.step, cadence.evaluate, last):
                 with evaluated(state.optimizer), regularization.judged(job, state, feed):
                     value = validate(job, state, feed, log)
                     keep(job, state, run, value)

@@ -38,6 +38,14 @@ def test_only_poolings_are_measured_and_the_length_stays(rows, tiny_folder, tmp_
         tunesmith.fit(rows, own_run(rows, tiny_folder, tmp_path), settings=settings, out=tmp_path / "no", quiet=True)
 
 
+def test_valid_rows_are_scored_once_there_is_a_head_to_score(rows, tiny_folder, tmp_path):
+    settings = [*SETTINGS, "data.split=hash", "model.head=pooled"]
+    run = tunesmith.fit(rows, str(tiny_folder), valid=rows, settings=settings, out=tmp_path / "run", quiet=True)
+    events = [json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines()]
+    order = [event.get("phase", event["event"]) for event in events if event["event"] in ("step", "evaluate")]
+    assert "evaluate" not in order[: order.index("head")] and "evaluate" in order
+
+
 def own_run(rows, tiny_folder, tmp_path):
     """A Run whose head is the model's own."""
     settings = ["model.head=own", "train.length=1 steps", "train.lr=1e-2", 'evaluate.metrics=["accuracy"]']

@@ -64,6 +64,10 @@ class Plan:
         """Whether the net in the midst of a run is about that of a shorter run: where all phases minimise one thing."""
         return len({phase.objective for phase in self.phases}) == 1
 
+    def answers(self, index: int) -> bool:
+        """Whether what the net answers in that phase means something: not while the head is still as it was made."""
+        return self.phases[index].objective == self.phases[-1].objective
+
     @property
     def heaviest(self) -> Phase:
         """The last phase in which more than the head moves, if there is one: what needs the most memory."""
