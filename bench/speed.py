@@ -2,10 +2,10 @@
 
 Same rows, model, rows per step, epochs, peak rate, warm-up and seed; each run is a process of its own, and the two
 sides alternate, so that a busy machine slows both. Work: `full` (1 epoch), `last` (the last 2 of 6 stages, 10 epochs),
-`head` (10 epochs), `predict` (10,000 rows), `start` (from the command to the first step, with the script's head and with
-the choice of one). Seconds: `training` is the steps and the passes that choose the head and fill the cache, on the other
-side `Trainer.train()`; `command` is the whole process, which judges and writes the model on both sides, and on ours also
-learns baselines and intervals. Of several runs the medians count; the seeds are 0, 1, 2 ... on both sides.
+`head` (10 epochs), `predict` (10,000 rows), `start` (from the command to the first step, with the script's head and
+with a chosen one). Seconds: `training` is the steps and the passes that choose the head and fill the cache, on the
+other side `Trainer.train()`; `command` is the whole process, which judges and writes the model on both sides, and on
+ours also learns baselines and intervals. Of several runs the medians count; the seeds are 0, 1, 2 ... on both sides.
 Reads ../shared/data/sst2 beside the repository if it is there, else the embedded sample.
 Run: python bench/speed.py --work full,head --repeat 3"""
 
