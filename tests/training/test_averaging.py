@@ -106,11 +106,11 @@ def keep(state, place, *values):
 
 
 def test_a_soup_takes_a_checkpoint_unless_the_score_falls(state, tmp_path):
-    keep(state, tmp_path, (4.0, 0.9), (20.0, 0.8), (6.0, 0.7))
-    # 4 is best alone; the mean with 20 would be worse, the mean with 6 is better.
-    told, fields = averaging.soup(size=3).finish(state, tmp_path, score_of(state, 5.2))
-    assert fields == {"steps": [1, 3], "of": 3} and state.net.weight.item() == pytest.approx(5.0)
-    assert told == "the mean of 2 of 3 checkpoints, of the steps 1, 3"
+    keep(state, tmp_path, (4.0, 0.9), (20.0, 0.8), (6.0, 0.7), (8.0, 0.6))
+    # 4 is best alone; the mean with 20 would be worse, those with 6 and then with 8 are better; each counts alike.
+    told, fields = averaging.soup(size=4).finish(state, tmp_path, score_of(state, 6.2))
+    assert fields == {"steps": [1, 3, 4], "of": 4} and state.net.weight.item() == pytest.approx(6.0)
+    assert told == "the mean of 3 of 4 checkpoints, of the steps 1, 3, 4"
 
 
 def test_the_members_are_the_best_by_score_with_their_files_and_no_others(state, tmp_path):
