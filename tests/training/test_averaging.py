@@ -94,19 +94,19 @@ def test_the_coefficient_is_the_best_of_eleven_and_the_larger_of_equals(state):
     assert averaging.wise_ft().finish(state, None, score_of(state, 0.0))[1] == {"coefficient": 1.0}
 
 
-def keep(state, place, *values):
+def keep(state, place, *values, most=3):
     """Keep weights whose value and score are these, one a step."""
     for weight, value in values:
         state.step += 1
         nn.init.constant_(state.net.weight, weight)
         if state.best is None or value > state.best["value"]:
             checkpoint.save_best(state, place, value)
-        checkpoint.save_member(state, place, value, 3, rising=True)
+        checkpoint.save_member(state, place, value, most, rising=True)
         checkpoint.save(state, place)
 
 
 def test_a_soup_takes_a_checkpoint_unless_the_score_falls(state, tmp_path):
-    keep(state, tmp_path, (4.0, 0.9), (20.0, 0.8), (6.0, 0.7), (8.0, 0.6))
+    keep(state, tmp_path, (4.0, 0.9), (20.0, 0.8), (6.0, 0.7), (8.0, 0.6), most=4)
     # 4 is best alone; the mean with 20 would be worse, those with 6 and then with 8 are better; each counts alike.
     told, fields = averaging.soup(size=4).finish(state, tmp_path, score_of(state, 6.2))
     assert fields == {"steps": [1, 3, 4], "of": 4} and state.net.weight.item() == pytest.approx(6.0)
