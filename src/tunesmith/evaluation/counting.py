@@ -1,9 +1,9 @@
-"""How the metrics call torchmetrics: for many resamples at once, one class against the rest, the positive label."""
+"""What metrics are made of, for many resamples at once: counts of right and wrong, areas under curves, ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,70 +12,121 @@ from tunesmith.errors import RecipeError
 from tunesmith.tasks.task import Target
 
 
-def formula(name: str) -> Callable[..., Tensor]:
-    """torchmetrics' function of that name. Its import takes as long as torch's, so it waits for the first score."""
-    import torchmetrics.functional as tm
+@dataclass(frozen=True)
+class Counts:
+    """Rows of each class, (resamples, classes): predicted rightly, predicted, and true."""
 
-    return getattr(tm.classification, name, None) or getattr(tm, name)  # type: ignore[no-any-return]
+    right: Tensor
+    predicted: Tensor
+    true: Tensor
+
+    @property
+    def precision(self) -> Tensor:
+        """0 where a class is never predicted (as in scikit-learn, and so for the two below)."""
+        return _share(self.right, self.predicted)
+
+    @property
+    def recall(self) -> Tensor:
+        return _share(self.right, self.true)
+
+    @property
+    def f1(self) -> Tensor:
+        """The harmonic mean of precision and recall."""
+        return _share(2 * self.right, self.predicted + self.true)
+
+    @property
+    def occurs(self) -> Tensor:
+        """Which classes are true or predicted somewhere."""
+        return self.predicted + self.true > 0
 
 
-def pick(name: str, codes: Tensor) -> str:
-    """The name of the multi-class or the multi-label form of a formula, as the codes ask for."""
-    return f"{'multilabel' if codes.dim() == 3 else 'multiclass'}_{name}"
-
-
-def stat(name: str, codes: Tensor, chances: Tensor, average: str | None) -> Tensor:
-    """Counts of right and wrong, all resamples at once; (resamples,) or (resamples, classes) when average is None."""
-    if len(codes) == 1:
-        # torchmetrics' F1 drops the dimension of a single resample.
-        return stat(name, codes.repeat_interleave(2, 0), chances.repeat_interleave(2, 0), average)[:1]
-    options: dict[str, Any] = {"average": average, "multidim_average": "samplewise", "validate_args": False}
+def count(codes: Tensor, chances: Tensor) -> Counts:
+    """The Counts of codes (resamples, rows[, labels]); of several labels those with a probability of at least 0.5."""
     if codes.dim() == 3:
-        predicted, truth = (chances >= 0.5).int().transpose(1, 2), codes.int().transpose(1, 2)
-        # torchmetrics wants (samples, labels, rows): the rows of a resample are its extra dimension.
-        return formula(name)(predicted, truth, codes.shape[-1], **options)
-    return formula(name)(chances.argmax(-1), codes, chances.shape[-1], **options)
+        told, truth = chances >= 0.5, codes > 0.5
+        return Counts(*((some.sum(1).double()) for some in (told & truth, told, truth)))
+    told = chances.argmax(-1)
+    nothing = torch.zeros(len(codes), chances.shape[-1], dtype=torch.float64)
+    each = torch.ones(codes.shape, dtype=torch.float64)
+    right = nothing.scatter_add(1, codes, (told == codes).double())
+    return Counts(right, nothing.scatter_add(1, told, each), nothing.scatter_add(1, codes, each))
 
 
 def by_class(codes: Tensor, chances: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Precision, recall and F1 of each class, (resamples, classes)."""
-    for name in ("precision", "recall", "f1"):
-        yield name, stat(pick("f1_score" if name == "f1" else name, codes), codes, chances, None)
+    counts = count(codes, chances)
+    yield from (("precision", counts.precision), ("recall", counts.recall), ("f1", counts.f1))
 
 
-def positive(name: str, codes: Tensor, chances: Tensor, target: Target) -> Tensor:
-    """A binary formula of the positive label against the other."""
+def macro(values: Tensor, counts: Counts, codes: Tensor) -> Tensor:
+    """The mean over the classes that occur; over all labels where a row may have several."""
+    return values.mean(1) if codes.dim() == 3 else values.where(counts.occurs, torch.nan).nanmean(1)
+
+
+def positive(values: Tensor, target: Target) -> Tensor:
+    """The value of the positive label."""
     if target.positive is None:
         raise RecipeError("this metric is about the positive label of a binary task", remedy="use the _macro form")
-    if len(codes) == 1:
-        return positive(name, codes.repeat_interleave(2, 0), chances.repeat_interleave(2, 0), target)[:1]
-    predicted = (chances.argmax(-1) == target.positive).int()
-    result: Tensor = formula(name)(predicted, (codes == target.positive).int(), multidim_average="samplewise")
-    return result
+    return values[:, target.positive]
 
 
-def one_against_rest(name: str, codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+def one_against_rest(
+    area: Callable[[Tensor, Tensor], Tensor], codes: Tensor, chances: Tensor, target: Target
+) -> Tensor:
     """The mean over the classes that have both rows that belong and rows that do not; NaN where there is none."""
-    several = codes.dim() == 3
     classes = range(target.num_outputs) if target.positive is None else [target.positive]
-    values = []
-    for truth, chance in zip(codes, chances, strict=True):
-        found = []
-        for index in classes:
-            belongs = (truth[:, index] if several else truth == index).int()
-            if 0 < belongs.sum() < len(belongs):
-                found.append(formula(name)(chance[:, index], belongs, validate_args=False).double())
-        values.append(torch.stack(found).mean() if found else torch.tensor(float("nan"), dtype=torch.float64))
-    return torch.stack(values)
+    found = []
+    for index in classes:
+        belongs = codes[..., index] > 0.5 if codes.dim() == 3 else codes == index
+        both = belongs.any(1) & ~belongs.all(1)
+        found.append(area(belongs, chances[..., index]).where(both, torch.nan))
+    return torch.stack(found).nanmean(0)
 
 
-def values(name: str, codes: Tensor, chances: Tensor, **options: Any) -> Tensor:
-    """A formula of numbers, all resamples at once."""
-    result: Tensor = torch.atleast_1d(formula(name)(chances[..., 0].T.contiguous(), codes.T.contiguous(), **options))
-    return result
+def roc_area(belongs: Tensor, chances: Tensor) -> Tensor:
+    """Of (resamples, rows): the share of pairs of a row that belongs and one that does not in which the first has the
+    higher probability, an equal one counting half (Hanley & McNeil 1982)."""
+    hits, before, misses, misses_before = _steps(belongs, chances)
+    area = ((misses - misses_before) * (hits + before)).sum(1) / 2
+    return area / (hits[:, -1] * misses[:, -1])
+
+
+def precision_recall_area(belongs: Tensor, chances: Tensor) -> Tensor:
+    """Of (resamples, rows): the sum of precision times the gain in recall over falling thresholds, no interpolation."""
+    hits, before, misses, _ = _steps(belongs, chances)
+    return ((hits - before) * hits / (hits + misses).clamp(min=1)).sum(1) / hits[:, -1]
+
+
+def ranks(values: Tensor) -> Tensor:
+    """The ranks of (resamples, rows) from 1 on, equal values at their mean rank."""
+    values = values.contiguous()
+    ordered = values.sort(1).values
+    below, upto = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+    return (below + upto + 1).double() / 2
 
 
 def single(codes: Tensor, name: str) -> None:
     """Refuse several labels a row."""
     if codes.dim() == 3:
         raise RecipeError(f'"{name}" is for one label a row', where="evaluate.metrics", remedy="leave it out")
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """0 where there is nothing."""
+    return part / whole.clamp(min=1)
+
+
+def _steps(belongs: Tensor, chances: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows that belong at or over each row's probability, and over it alone; the same of rows that do not belong.
+
+    In the order of falling probabilities. Of rows with an equal one, all but the last repeat the values before them,
+    so that they add nothing to a sum of differences."""
+    order = chances.argsort(1, descending=True)
+    ordered, truth = chances.gather(1, order), belongs.gather(1, order)
+    last = torch.ones_like(truth)
+    last[:, :-1] = ordered[:, 1:] != ordered[:, :-1]
+    found = []
+    for some in (truth, ~truth):
+        upto = torch.where(last, some.cumsum(1), 0).cummax(1).values.double()
+        found += [upto, torch.cat([torch.zeros_like(upto[:, :1]), upto[:, :-1]], 1)]
+    return found[0], found[1], found[2], found[3]

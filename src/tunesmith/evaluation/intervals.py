@@ -12,16 +12,16 @@ from torch import Tensor
 
 from tunesmith import plugins
 from tunesmith.evaluation.counting import by_class
-from tunesmith.evaluation.metrics import FALLING, ONE_BY_ONE
+from tunesmith.evaluation.metrics import FALLING
 from tunesmith.evaluation.predict import Predictions
 from tunesmith.seeds import fold
 from tunesmith.tasks.task import Target
 
 RESAMPLES, SLOW_RESAMPLES = 1000, 200
-"""Resamples of the metrics that are computed for many at once, and of those that are not."""
+"""Resamples of the metrics, which are computed for many at once, and of a person's own, which are not."""
 
-CHUNK = 4_000_000
-"""Numbers that are resampled at a time."""
+CHUNK = 250_000
+"""Numbers that are resampled at a time: few enough for a processor to keep at hand."""
 
 Own = Callable[[list[Any], list[Any]], float]
 """A person's own metric: (true values, predicted values) -> number."""
@@ -41,8 +41,7 @@ def score(
     result: dict[str, Any] = {}
     for name in names:
         function = plugins.get("metric", name)
-        many = SLOW_RESAMPLES if name in ONE_BY_ONE else RESAMPLES
-        result[name] = _interval(function, codes, chances, predictions.target, many)
+        result[name] = _interval(function, codes, chances, predictions.target)
     for metric in own:
         result[metric.__name__] = _own_interval(metric, predictions)
     if classes and predictions.task.name != "regression":
@@ -80,11 +79,11 @@ def _resamples(num_rows: int, count: int, width: int) -> Iterator[Tensor]:
         yield torch.randint(num_rows, (min(step, count - start), num_rows), generator=random)
 
 
-def _interval(
-    function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target, count: int
-) -> dict[str, float]:
+def _interval(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> dict[str, float]:
     point = function(codes[None], chances[None], target)[0]
-    drawn = [function(codes[rows], chances[rows], target) for rows in _resamples(len(codes), count, chances.shape[-1])]
+    drawn = [
+        function(codes[rows], chances[rows], target) for rows in _resamples(len(codes), RESAMPLES, chances.shape[-1])
+    ]
     return _range(float(point), torch.cat(drawn).double().numpy())
 
 

@@ -1,4 +1,4 @@
-"""Metrics: a function each, over one or many resamples at once; the formulas are torchmetrics'.
+"""Metrics: a function each, over one or many resamples at once.
 
 Each takes `codes` (resamples, rows[, labels]), `chances` (resamples, rows, outputs; the values of a regression) and the
 Target, and returns one value a resample."""
@@ -8,14 +8,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tunesmith.evaluation.counting import formula, one_against_rest, pick, positive, single, stat, values
+from tunesmith.evaluation.counting import (
+    count,
+    macro,
+    one_against_rest,
+    positive,
+    precision_recall_area,
+    ranks,
+    roc_area,
+    single,
+)
 from tunesmith.tasks.task import Target
 
 FALLING = ("log_loss", "brier", "rmse", "mse", "mae", "loss")
 """Metrics of which less is better."""
-
-ONE_BY_ONE = ("auroc", "average_precision", "mcc")
-"""Metrics that torchmetrics computes for one resample at a time."""
 
 
 def accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
@@ -28,66 +34,73 @@ def accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
 def balanced_accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean recall of the classes that have rows; a class that is only predicted does not count (as in scikit-learn)."""
     single(codes, "balanced_accuracy")
-    recalls = stat("multiclass_recall", codes, chances, None)
-    occurs = torch.nn.functional.one_hot(codes, target.num_outputs).any(1)
-    return recalls.where(occurs, torch.nan).nanmean(-1)
+    counts = count(codes, chances)
+    return counts.recall.where(counts.true > 0, torch.nan).nanmean(1)
 
 
 def precision(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Precision of the positive label of a binary task."""
-    return positive("binary_precision", codes, chances, target)
+    return positive(count(codes, chances).precision, target)
 
 
 def recall(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Recall of the positive label of a binary task."""
-    return positive("binary_recall", codes, chances, target)
+    return positive(count(codes, chances).recall, target)
 
 
 def f1(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """F1 of the positive label of a binary task."""
-    return positive("binary_f1_score", codes, chances, target)
+    return positive(count(codes, chances).f1, target)
 
 
 def precision_macro(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean precision of the classes."""
-    return stat(pick("precision", codes), codes, chances, "macro")
+    counts = count(codes, chances)
+    return macro(counts.precision, counts, codes)
 
 
 def recall_macro(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean recall of the classes."""
-    return stat(pick("recall", codes), codes, chances, "macro")
+    counts = count(codes, chances)
+    return macro(counts.recall, counts, codes)
 
 
 def f1_macro(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean F1 of the classes."""
-    return stat(pick("f1_score", codes), codes, chances, "macro")
+    counts = count(codes, chances)
+    return macro(counts.f1, counts, codes)
 
 
 def f1_micro(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """F1 of all decisions together; with one label a row it equals the accuracy."""
-    return stat(pick("f1_score", codes), codes, chances, "micro")
+    counts = count(codes, chances)
+    return 2 * counts.right.sum(1) / (counts.predicted + counts.true).sum(1).clamp(min=1)
 
 
 def f1_weighted(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean F1 of the classes, weighted by their rows."""
-    return stat(pick("f1_score", codes), codes, chances, "weighted")
+    counts = count(codes, chances)
+    return (counts.f1 * counts.true).sum(1) / counts.true.sum(1).clamp(min=1)
 
 
 def auroc(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Area under the ROC curve; of several classes the mean over those that occur, each against the rest."""
-    return one_against_rest("binary_auroc", codes, chances, target)
+    return one_against_rest(roc_area, codes, chances, target)
 
 
 def average_precision(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Area under the precision-recall curve; of several classes the mean over those that occur."""
-    return one_against_rest("binary_average_precision", codes, chances, target)
+    return one_against_rest(precision_recall_area, codes, chances, target)
 
 
 def mcc(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
-    """Matthews correlation coefficient (Gorodkin 2004 for several classes)."""
+    """Matthews correlation coefficient (Gorodkin 2004 for several classes); 0 where one class is all there is."""
     single(codes, "mcc")
-    pairs = zip(chances.argmax(-1), codes, strict=True)
-    return torch.stack([formula("multiclass_matthews_corrcoef")(p, c, target.num_outputs).float() for p, c in pairs])
+    counts = count(codes, chances)
+    rows = codes.shape[1]
+    together = counts.right.sum(1) * rows - (counts.predicted * counts.true).sum(1)
+    apart = [rows**2 - each.square().sum(1) for each in (counts.predicted, counts.true)]
+    return together / (apart[0] * apart[1]).sqrt().clamp(min=1)
 
 
 def log_loss(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
@@ -109,24 +122,26 @@ def brier(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
 
 def mse(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean squared error."""
-    return values("mean_squared_error", codes, chances, num_outputs=len(codes))
+    return (chances[..., 0] - codes).square().mean(1)
 
 
 def rmse(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Root of the mean squared error, in the target's unit."""
-    return values("mean_squared_error", codes, chances, num_outputs=len(codes), squared=False)
+    return mse(codes, chances, target).sqrt()
 
 
 def mae(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     """Mean absolute error, in the target's unit."""
-    return values("mean_absolute_error", codes, chances, num_outputs=len(codes))
+    return (chances[..., 0] - codes).abs().mean(1)
 
 
 def r2(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
-    """Share of the variance explained."""
-    return values("r2_score", codes, chances, multioutput="raw_values")
+    """Share of the variance explained; not a number where the values do not vary."""
+    around = (codes - codes.mean(1, keepdim=True)).square().sum(1)
+    return 1 - (chances[..., 0] - codes).square().sum(1) / around.where(around > 0, torch.nan)
 
 
 def spearman(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
-    """Spearman's rank correlation."""
-    return values("spearman_corrcoef", codes, chances)
+    """Spearman's rank correlation; not a number where either side does not vary."""
+    told, truth = (some - some.mean(1, keepdim=True) for some in (ranks(chances[..., 0]), ranks(codes)))
+    return (told * truth).sum(1) / (told.square().sum(1) * truth.square().sum(1)).sqrt()
