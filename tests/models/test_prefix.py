@@ -207,6 +207,11 @@ def test_the_digest_follows_the_frozen_weights_and_nothing_else(made):
     with torch.no_grad():
         net.body.classifier.weight.add_(1)
         net.body.bert.encoder.layer[2].output.dense.weight.add_(1)
+    net.body.config.id2label = {0: "no", 1: "yes"}
+    assert prefix.digest(net, cut) == before
+    eps, net.body.config.layer_norm_eps = net.body.config.layer_norm_eps, 0.5
+    assert prefix.digest(net, cut) != before, "the same weights in another network"
+    net.body.config.layer_norm_eps = eps
     assert prefix.digest(net, cut) == before
     with torch.no_grad():
         net.body.bert.encoder.layer[1].output.dense.weight[0, 0].add_(1e-3)

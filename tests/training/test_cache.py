@@ -15,6 +15,7 @@ from tunesmith.models import store
 from tunesmith.models.prefix import Uncacheable
 from tunesmith.run import Run
 from tunesmith.strategies.plan import Phase, Plan, Rule
+from tunesmith.testing import tiny_rows
 from tunesmith.training import frozen
 from tunesmith.training.frozen import cached_rows
 
@@ -30,7 +31,8 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def job(job_of, monkeypatch):
     def build(plan, length="3 epochs", **train):
-        made = job_of(train={"length": length, "every": {"evaluate": "1 epoch"}, **train})
+        rows = {name: values + values[:10] for name, values in tiny_rows(60, 3).items()}
+        made = job_of(rows=rows, train={"length": length, "every": {"evaluate": "1 epoch"}, **train})
         monkeypatch.setattr(type(made), "plan", plan)
         return replace(made, micro=8)
 
@@ -73,6 +75,7 @@ def test_each_frozen_stage_runs_once_a_row_and_in_a_second_run_not_at_all(job, t
     made = job(plan)
     rows = np.union1d(made.rows.split.train, made.rows.split.valid)
     different = len(set(made.encoded.keys(rows)))
+    assert different < len(rows), "some rows are equal"
     _, told, first, run = train(made, tmp_path / "first")
     assert cache_lines(run)[0]["computed"] == different and cache_lines(run)[0]["found"] == 0
     assert any(f"{different} rows computed" in line for line in told)
