@@ -43,8 +43,9 @@ class Counts:
 def count(codes: Tensor, chances: Tensor) -> Counts:
     """The Counts of codes (resamples, rows[, labels]); of several labels those with a probability of at least 0.5."""
     if codes.dim() == 3:
-        told, truth = chances >= 0.5, codes > 0.5
-        return Counts(*((some.sum(1).double()) for some in (told & truth, told, truth)))
+        several, truth = chances >= 0.5, codes > 0.5
+        right, predicted, true = (some.sum(1).double() for some in (several & truth, several, truth))
+        return Counts(right, predicted, true)
     told = chances.argmax(-1)
     nothing = torch.zeros(len(codes), chances.shape[-1], dtype=torch.float64)
     each = torch.ones(codes.shape, dtype=torch.float64)
