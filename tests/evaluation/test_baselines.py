@@ -76,7 +76,7 @@ def test_the_linear_model_of_features_is_scikit_learns():
     train, asked = random.normal(size=(200, 12)), random.normal(size=(50, 12))
     codes = (train @ random.normal(size=(12, 3)) + random.normal(size=(200, 3))).argmax(1)
     columns = (train[:, :2] + random.normal(size=(200, 2)) > 0).astype(np.float32)
-    numbers = train @ random.normal(size=12) * 100 + 5000
+    numbers = train @ random.normal(size=12) * 100 + 500
     one = linear_outputs(train, codes, asked, 3)
     theirs = LogisticRegression(C=0.1, max_iter=1000, tol=1e-8).fit(train, codes).predict_log_proba(asked)
     np.testing.assert_allclose(one - one.mean(1, keepdims=True), theirs - theirs.mean(1, keepdims=True), atol=1e-4)
@@ -86,9 +86,9 @@ def test_the_linear_model_of_features_is_scikit_learns():
     for index in range(2):
         told = LogisticRegression(C=0.1, tol=1e-8).fit(train, columns[:, index]).decision_function(asked)
         np.testing.assert_allclose(linear_outputs(train, columns, asked, 2)[:, index], told, atol=1e-4)
-    np.testing.assert_allclose(
-        linear_outputs(train, numbers, asked, 1)[:, 0], Ridge(10).fit(train, numbers).predict(asked), rtol=1e-6
-    )
+    for unit in (1.0, 1e-7, 1e7):
+        told = Ridge(10).fit(train, numbers * unit).predict(asked)
+        np.testing.assert_allclose(linear_outputs(train, numbers * unit, asked, 1)[:, 0], told, rtol=1e-4)
 
 
 @pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])

@@ -61,9 +61,11 @@ def linear_outputs(train: np.ndarray, codes: np.ndarray, asked: np.ndarray, num_
     inputs, truth = torch.from_numpy(train).double(), torch.from_numpy(np.asarray(codes))
     weight = torch.zeros(num_outputs, inputs.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(num_outputs, dtype=torch.float64, requires_grad=True)
+    centre, spread = 0.0, 1.0
     if codes.ndim == 1 and codes.dtype.kind == "f":
-        with torch.no_grad():
-            bias += truth.mean()
+        # Numbers of any unit: what is small enough to stop at would else depend on it.
+        centre, spread = float(truth.double().mean()), float(truth.double().std(correction=0)) or 1.0
+        truth = (truth.double() - centre) / spread
 
     def loss() -> torch.Tensor:
         outputs = F.linear(inputs, weight, bias)
@@ -85,4 +87,4 @@ def linear_outputs(train: np.ndarray, codes: np.ndarray, asked: np.ndarray, num_
 
     optimizer.step(closure)
     with torch.no_grad():
-        return F.linear(torch.from_numpy(asked).double(), weight, bias).numpy()
+        return (F.linear(torch.from_numpy(asked).double(), weight, bias) * spread + centre).numpy()
