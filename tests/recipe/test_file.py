@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -206,7 +207,6 @@ def test_the_json_schema_knows_every_field_and_accepts_what_a_recipe_is():
     assert set(schema["properties"]) == set(Recipe.model_fields)
     assert schema["required"] == ["data", "model"]
     assert schema["additionalProperties"] is False
-    jsonschema = pytest.importorskip("jsonschema")
     good = {
         "task": {"name": "classification", "positive": "spam"},
         "data": {"source": "rows.csv", "target": ["a", "b"]},
