@@ -28,14 +28,18 @@ def with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
         head = Choice(name="own") if options is None else Choice(name="pooled", options=options)
         how = "it was trained for these labels"
     if head is None:
-        names = [*["own"] * (pretrained.own_head and not job.pooled), *pretrained.poolings]
+        names = _candidates(job)
+        if len(names) == 1:
+            head = Choice(name="own") if names == ["own"] else Choice(name="pooled", options={"pooling": names[0]})
+            how = "the only one that fits"
+    if head is None:
         candidates = {name: value for name, value in _measured_heads(job).items() if name in names}
         top = max(candidates.values(), default=None)
         best = next((name for name in names if candidates.get(name) == top), "own")
         head = Choice(name="own") if best == "own" else Choice(name="pooled", options={"pooling": best})
         shown = ", ".join(f"{name} {value:.3f}" for name, value in candidates.items())
         how = f"best of {shown} ({job.select} of a linear model on frozen features)"
-    if job.pooled and head.name == "own":
+    if job.pooled and head.name == "own" and not pretrained.head_path:
         what = f"{job.recipe.objective.name} compares pooled features, and this model's own head has none"
         raise RecipeError(what, where=pretrained.origin.name, remedy="use objective = supervised, or another model")
     job = replace(job, head=head)
@@ -45,6 +49,14 @@ def with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
     name = head.name if head.name == "own" else f"{head.options.get('pooling', 'mean')} pooling"
     tell(f"head: {name}, {how}")
     return job, {"name": head.name, "options": head.options, "candidates": candidates, "how": how}
+
+
+def _candidates(job: Job) -> list[str]:
+    """The heads to choose among: the model's own, and poolings of texts. The own head of an image or sound model reads
+    what its makers pooled, and its folder is what its library loads; the layer of any other net reads what there is."""
+    pretrained = job.pretrained
+    own = ["own"] * (pretrained.own_head and (not job.pooled or bool(pretrained.head_path)))
+    return own if own and pretrained.modality != "text" else [*own, *pretrained.poolings]
 
 
 def _measured_heads(job: Job) -> dict[str, float]:

@@ -23,7 +23,7 @@ OptionalData = Annotated[
     str | None, typer.Argument(help="A file, a folder, a data set's name, or a recipe (.toml, .yaml).")
 ]
 ModelName = Annotated[
-    str | None, typer.Option("--model", help="A folder, a hub name, package:NAME, or an earlier Run.")
+    str | None, typer.Option("--model", help="A folder, a hub name, package:NAME, torchvision:NAME, ..., or a Run.")
 ]
 Target = Annotated[list[str] | None, typer.Option(help="The column to predict; give it twice for 0/1 columns.")]
 Task = Annotated[str | None, typer.Option(help="classification, multilabel or regression.")]
@@ -34,9 +34,14 @@ Out = Annotated[Path | None, typer.Option(help="Where the Run goes; by default a
 Seed = Annotated[int | None, typer.Option(help="The seed of everything random.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Any field of the recipe: --set train.lr=1e-4")]
+AllowCode = Annotated[bool, typer.Option("--allow-code", help="Run Python code of the model's: model.trust = true.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 RunPath = Annotated[Path, typer.Argument(help="The folder that a fit left.")]
 Rows = Annotated[str, typer.Argument(help="A file, a folder, or - for standard input.")]
+
+
+def _allowing(settings: list[str] | None, code: bool) -> list[str]:
+    return [*(settings or []), *["model.trust=true"] * code]
 
 
 def _one_or_many(target: list[str] | None) -> str | list[str] | None:
@@ -69,6 +74,7 @@ def fit(
     device: Device = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this Run to the weights it was going to.")] = None,
     settings: Settings = None,
+    allow_code: AllowCode = False,
     push: Annotated[str | None, typer.Option(help="Upload model/ to this hub repository at the end.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -88,7 +94,7 @@ def fit(
         seed=seed,
         device=device,
         resume=resume,
-        settings=settings or [],
+        settings=_allowing(settings, allow_code),
         push=push,
         quiet=quiet,
     )
@@ -114,6 +120,7 @@ def check(
     ] = False,
     png: Annotated[Path | None, typer.Option(help="Where --lr draws its curves; by default lr.png, here.")] = None,
     settings: Settings = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Say what a fit would do and cost, without training."""
     import tunesmith
@@ -132,7 +139,7 @@ def check(
             plan=plan,
             lr=lr,
             png=Path("lr.png") if lr and png is None else png,
-            settings=settings or [],
+            settings=_allowing(settings, allow_code),
         )
     )
 

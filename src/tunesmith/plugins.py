@@ -31,6 +31,7 @@ KINDS = {
     "source": Kind("tunesmith.data.sources", "read"),
     "split": Kind("tunesmith.data.splits"),
     "augment": Kind("tunesmith.data.augment"),
+    "net": Kind("tunesmith.models.nets"),
     "head": Kind("tunesmith.models.heads"),
     "edit": Kind("tunesmith.models.edits", "edit"),
     "optimizer": Kind("tunesmith.training.optimizers"),

@@ -54,6 +54,11 @@ class Run:
         """What was measured on the rows before training: the target's labels, the head, the micro-batch, the length."""
         return dict(self.read("measured.json"))
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """What a network that is no transformers folder is built from again: name, options, head's place, encoder."""
+        return dict(self.read("network.json"))
+
     def read(self, name: str) -> Any:
         """One of the JSON files."""
         path = self.path / name

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from torch import nn
 
 from tunesmith import choices
 from tunesmith.assemble.job import Job
@@ -42,7 +43,7 @@ def say(line: str) -> None:
 
 def fit(
     data: Any = None,
-    model: Run | Path | str | None = None,
+    model: Run | Path | str | nn.Module | None = None,
     *,
     target: str | Sequence[str] | None = None,
     task: str | None = None,
@@ -63,11 +64,12 @@ def fit(
     """Fine-tune `model` on `data` and return the Run.
 
     `data`, `valid` and `test` are paths or objects in memory (DataFrame, dict of columns, (texts, labels), torch
-    Dataset ...), `data` also a recipe file; `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets)
+    Dataset ...), `data` also a recipe file; `model` is a name, a folder, a Run, or a torch network of your own
+    (it is copied); `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets)
     -> (rows,)` and `metrics` (`metric(truth, predictions) -> float`, more is better) may be functions of your own.
     `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
-    objects = _objects(data, valid, test, loss, metrics)
+    objects = _objects(data, valid, test, model, loss, metrics)
     fields: dict[str, Any] = {
         "model": model,
         "target": target,
@@ -79,7 +81,8 @@ def fit(
     }
     if resume is not None:
         run = resume if isinstance(resume, Run) else open_run(resume, finished=False)
-        recipe = _resumed(run, objects, {"DATA": _path(data), "--out": out, "--set": settings or None} | fields)
+        ignored = fields | {"model": None if objects.model is not None else model}
+        recipe = _resumed(run, objects, {"DATA": _path(data), "--out": out, "--set": settings or None} | ignored)
         if run.finished:
             tell(f"{run.path} is complete: nothing to resume")
             return run
@@ -90,7 +93,7 @@ def fit(
 
 def check(
     data: Any = None,
-    model: Run | Path | str | None = None,
+    model: Run | Path | str | nn.Module | None = None,
     *,
     target: str | Sequence[str] | None = None,
     task: str | None = None,
@@ -114,7 +117,7 @@ def check(
         raise RecipeError("--plan and --lr are two answers", where="check", remedy="ask for one at a time")
     if png is not None and not lr:
         raise RecipeError("--png has no effect without --lr", where="check", remedy="add --lr, or leave --png out")
-    objects = _objects(data, valid, test, None, None)
+    objects = _objects(data, valid, test, model, None, None)
     fields = {
         "data": data,
         "model": model,
@@ -142,10 +145,11 @@ def _measured(job: Job, tell: Tell) -> Job:
     return choices.with_stages(job, steps, tell)[0]
 
 
-def load(run: Run | Path | str, *, device: str = "auto") -> Model:
-    """The model of a Run, in memory: `load(RUN).predict(["a text"])`."""
+def load(run: Run | Path | str, *, device: str = "auto", model: nn.Module | None = None) -> Model:
+    """The model of a Run, in memory: `load(RUN).predict(["a text"])`. `model`: the network that the Run was made from,
+    where that was one in memory."""
     run = run if isinstance(run, Run) else open_run(run)
-    return Model(load_run(run, machine.start(device, "fp32")))
+    return Model(load_run(run, machine.start(device, "fp32"), model))
 
 
 @dataclass(frozen=True)
@@ -304,9 +308,11 @@ def _plain(name: str, value: Any) -> Any:
     if name in ("data", "valid", "test"):
         return str(value) if _path(value) else _digest(value)
     if name == "model":
+        if _is_network(value):
+            return f"memory:{type(value).__name__}"
         if not isinstance(value, str | Path | Run):
             what = f"a model cannot be a {type(value).__name__}"
-            raise RecipeError(what, remedy="give a folder, a hub name, package:NAME, or an earlier Run")
+            raise RecipeError(what, remedy="give a name, a folder, an earlier Run, or a torch.nn.Module")
         return str(value.path if isinstance(value, Run) else value)
     if name == "metrics":
         return [metric if isinstance(metric, str) else f"memory:{metric.__name__}" for metric in value]
@@ -330,6 +336,7 @@ def _resumed(run: Run, objects: Objects, given: Mapping[str, Any]) -> Recipe:
             ("data", recipe.data.source, objects.data),
             ("valid", recipe.data.valid, objects.valid),
             ("test", recipe.data.test, objects.test),
+            ("model", recipe.model.name, objects.model),
             ("loss", recipe.objective.name, objects.loss),
             ("metrics", "".join(recipe.evaluate.metrics), objects.metrics or None),
         )
@@ -342,12 +349,18 @@ def _resumed(run: Run, objects: Objects, given: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def _objects(data: Any, valid: Any, test: Any, loss: Any, metrics: Any) -> Objects:
+def _objects(data: Any, valid: Any, test: Any, model: Any, loss: Any, metrics: Any) -> Objects:
     def in_memory(thing: Any) -> Any:
         return None if _path(thing) else thing
 
     own = tuple(metric for metric in metrics or () if not isinstance(metric, str))
-    return Objects(in_memory(data), in_memory(valid), in_memory(test), loss, own)
+    network = model if _is_network(model) else None
+    return Objects(in_memory(data), in_memory(valid), in_memory(test), network, loss, own)
+
+
+def _is_network(thing: Any) -> bool:
+    """Whether `thing` is a network in memory."""
+    return isinstance(thing, nn.Module)
 
 
 def _path(thing: Any) -> Any:

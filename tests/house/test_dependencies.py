@@ -17,10 +17,11 @@ LINE = re.compile(r'^    "([\w.-]+)[^"]*",\s*(?:#\s*(\S+\.py))?$', re.MULTILINE)
 
 
 def _modules_of(distribution: str) -> set[str]:
-    """`{"sklearn"}` for scikit-learn."""
+    """`{"sklearn"}` for scikit-learn; its own name for one that is not installed here."""
     distribution = canonicalize_name(distribution)
     found = packages_distributions().items()
-    return {module for module, names in found if distribution in map(canonicalize_name, names)}
+    installed = {module for module, names in found if distribution in map(canonicalize_name, names)}
+    return installed or {distribution.replace("-", "_")}
 
 
 def _imported(tree: ast.AST) -> set[str]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from tunesmith.models import prefix
 from tunesmith.models.loaders import transformers as loader
+from tunesmith.models.loaders.processors import CALLING
 from tunesmith.models.prefix import Uncacheable, find_cut, frozen_depth
 from tunesmith.models.pretrained import Origin, Pretrained
 from tunesmith.models.stages import find_stages
@@ -33,7 +34,7 @@ OTHERS = ("vit", "resnet", "convnext", "wav2vec2")
 
 def of_texts(folder: Path) -> tuple[Pretrained, list[dict[str, torch.Tensor]]]:
     pretrained = loader.load(str(folder), LABELS, "single_label_classification")
-    encode = pretrained.tokenizer
+    encode = pretrained.processor
     return pretrained, [dict(encode(texts, padding=True, return_tensors="pt")) for texts in (SHORT, LONG)]
 
 
@@ -62,7 +63,7 @@ def of_signals(family: str) -> tuple[Pretrained, list[dict[str, torch.Tensor]]]:
         probes = [{"input_values": torch.randn(rows, 400)} for rows in (2, 3)]
     stages = find_stages(module.base_model, lambda: module(**probes[0]))
     origin = Origin(family, Path(), "")
-    return Pretrained(module, module.base_model, stages, 16, None, 0, origin, "", (), True), probes
+    return Pretrained(module, module.base_model, stages, 16, None, 0, origin, "", (), True, CALLING), probes
 
 
 @pytest.fixture

@@ -293,9 +293,31 @@ def test_a_module_that_is_never_called_goes_to_the_stem_or_with_the_block_around
     assert "layers.1.unused.weight" in found["block.1"].parameters
 
 
-def test_a_model_without_block_lists_is_all_stem():
-    model = Toy(["one", "two"], one=nn.Linear(4, 4), two=nn.Sequential(nn.Linear(4, 4), nn.Tanh()))
-    assert modules_of(model) == {"stem": ["one", "two"]}
+def test_without_block_lists_every_layer_after_the_first_is_a_block_and_a_norm_goes_with_the_layer_before_it():
+    two = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 4))
+    model = Toy(["one", "two"], one=nn.Linear(4, 4), two=two)
+    assert modules_of(model) == {"stem": ["one"], "block.0": ["two.0", "two.1", "two.2"], "block.1": ["two.3"]}
+
+
+def test_the_parts_of_a_sequential_of_several_classes_are_blocks_and_the_layers_between_them_are_not():
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, states):
+            return self.inner(states)
+
+    class Other(Wide):
+        pass
+
+    model = Toy(["one"], one=nn.Sequential(nn.Linear(4, 4), Wide(), Other(), nn.ReLU(), Wide()))
+    assert modules_of(model) == {
+        "stem": ["one.0"],
+        "block.0": ["one.1"],
+        "block.1": ["one.2", "one.3"],
+        "block.2": ["one.4"],
+    }
 
 
 def test_finding_stages_leaves_modes_hooks_and_gradients_as_they_were():

@@ -86,8 +86,8 @@ def test_a_classifier_without_a_pad_token_gets_one(tiny, family):
         stored.pop("pad_token", None), stored.pop("pad_token_id", None)
         (folder / name).write_text(json.dumps(stored))
     pretrained = load(folder)
-    assert pretrained.tokenizer.pad_token == pretrained.tokenizer.eos_token == "[SEP]"
-    assert pretrained.module.config.pad_token_id == pretrained.tokenizer.pad_token_id == 3
+    assert pretrained.processor.pad_token == pretrained.processor.eos_token == "[SEP]"
+    assert pretrained.module.config.pad_token_id == pretrained.processor.pad_token_id == 3
 
 
 def relabelled(folder, *labels):
@@ -128,8 +128,8 @@ def test_positions_that_padding_takes_do_not_count(tiny):
 
 
 def test_the_last_position_counts_where_a_classifier_reads_it(tiny):
-    assert load(tiny("xlnet")).tokenizer.padding_side == "left"
-    assert load(tiny("gpt2")).tokenizer.padding_side == "right"
+    assert load(tiny("xlnet")).processor.padding_side == "left"
+    assert load(tiny("gpt2")).processor.padding_side == "right"
 
 
 def test_weights_that_are_parts_of_a_fused_tensor_are_loaded_whole(tiny):

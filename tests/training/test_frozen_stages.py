@@ -13,6 +13,7 @@ from tunesmith import pipeline, plugins
 from tunesmith.assemble.job import Job
 from tunesmith.data.batch import MAIN, Batch
 from tunesmith.models.loaders import transformers
+from tunesmith.models.loaders.processors import CALLING
 from tunesmith.models.pretrained import Origin, Pretrained
 from tunesmith.models.stages import find_stages
 from tunesmith.models.tunable import Tunable
@@ -170,7 +171,7 @@ def test_stages_that_are_frozen_again_and_thawed_again(carry, job_of, monkeypatc
 def by_hand(module, body, run, **fields):
     """A Pretrained with the model's own head."""
     stages = find_stages(body, run)
-    return Pretrained(module, body, stages, 8, None, 64, Origin("by hand", Path(), ""), "", (), True, **fields)
+    return Pretrained(module, body, stages, 8, None, 64, Origin("by hand", Path(), ""), "", (), True, CALLING, **fields)
 
 
 def objective(net, batch):

@@ -15,6 +15,7 @@ from tunesmith import plugins
 from tunesmith.assemble.rows import Rows
 from tunesmith.data.augment import AugmentedRows, FixedViews
 from tunesmith.data.batch import FIRST, MAIN, SECOND, Batch
+from tunesmith.data.encoded import Encoded
 from tunesmith.data.encoders.text import TextRows, encode_texts
 from tunesmith.data.order import epoch_batches, parts
 from tunesmith.errors import DataError, Problem, RecipeError
@@ -25,6 +26,14 @@ from tunesmith.strategies.plan import Plan
 from tunesmith.training.frozen import CachedRows
 from tunesmith.training.machine import Machine
 
+PLURALS = {
+    "text": "texts",
+    "image": "images",
+    "sound": "sounds",
+    "table": "the columns of a table",
+    "tensor": "tensors",
+}
+"""What rows are to a model, in words."""
 Numbers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
@@ -43,7 +52,7 @@ class Steps(Protocol):
 class Feed:
     """`feed(step)` -> this rank's parts of the step's batch, and the rows of the whole batch; pure in the step."""
 
-    encoded: TextRows
+    encoded: Encoded
     codes: torch.Tensor
     rows: npt.NDArray[np.int64]
     batch: int
@@ -88,7 +97,7 @@ class Feed:
         return Batch(tuple(int(row) for row in rows), {MAIN: inputs}, target, weight)
 
     @property
-    def plain(self) -> TextRows | CachedRows:
+    def plain(self) -> Encoded | CachedRows:
         """The rows as they are, not augmented."""
         return self.encoded if self.kept is None or self.views is not None else self.kept
 
@@ -224,11 +233,14 @@ def steps_of(choice: Choice, feed: Feed, unlabelled: AugmentedRows | None) -> St
     return Unlabelled(feed, unlabelled, ratio, plain=divergence == "sharpened")
 
 
-def augmented_rows(recipe: Recipe, rows: Rows, encoded: TextRows) -> tuple[AugmentedRows | None, AugmentedRows | None]:
+def augmented_rows(recipe: Recipe, rows: Rows, encoded: Encoded) -> tuple[AugmentedRows | None, AugmentedRows | None]:
     """The training rows as the recipe augments them, and the rows without a target."""
     choice = recipe.data.augment
     if choice is None:
         return None, None
+    if not isinstance(encoded, TextRows):
+        what = f"{choice.name} changes texts, and the model reads {PLURALS[rows.modality]}"
+        raise RecipeError(what, where="data.augment", remedy="leave data.augment out")
     made = plugins.get("augment", choice.name)(**choice.options)
     augmented = AugmentedRows(encoded, made, recipe.seed)
     if rows.unlabelled is None:

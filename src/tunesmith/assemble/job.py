@@ -14,14 +14,14 @@ import numpy.typing as npt
 import torch
 
 from tunesmith import plugins
+from tunesmith.assemble import opened
 from tunesmith.assemble.feeds import Feed, Steps, augmented_rows, check_reads, steps_of
-from tunesmith.assemble.rows import Objects, Rows, open_rows
+from tunesmith.assemble.rows import Objects, Rows, open_rows, without_unreadable
 from tunesmith.data.augment import AugmentedRows
-from tunesmith.data.encoders.text import TextRows, encode_texts
+from tunesmith.data.encoded import Encoded, Encoder
 from tunesmith.duration import Duration
 from tunesmith.errors import ModelError, Problem, RecipeError, nearest
 from tunesmith.evaluation.intervals import rising
-from tunesmith.models.loaders import transformers
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.tunable import Tunable
 from tunesmith.objectives.objective import Objective, reads
@@ -60,7 +60,8 @@ class Job:
     objects: Objects
     rows: Rows
     pretrained: Pretrained
-    encoded: TextRows
+    encoder: Encoder
+    encoded: Encoded
     machine: Machine
     head: Choice | None = None
     micro: int | None = None
@@ -220,48 +221,35 @@ def apply_edits(recipe: Recipe, pretrained: Pretrained) -> None:
 
 def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> Job:
     """Open the rows and the model, and fill in every "auto" that facts decide."""
-    rows = open_rows(recipe, objects)
+    rows = open_rows(recipe, objects, opened.reads(recipe, objects))
     for note in rows.notes:
         tell(note)
-    pretrained = open_model(recipe, rows)
+    pretrained, encoder = opened.opened(recipe, objects, rows)
     tell(pretrained.told)
+    if recipe.model.head != "auto":
+        _check_head(recipe.model.head, pretrained)
     apply_edits(recipe, pretrained)
     rows = rows.ordered(pretrained.labels)
-    most = min(pretrained.max_positions, 512) if recipe.data.max_length == "auto" else recipe.data.max_length
-    if most > pretrained.max_positions:
-        what = f"data.max_length = {most}, but {recipe.model.name} reads {pretrained.max_positions} tokens at most"
-        raise RecipeError(what, remedy="leave data.max_length out")
-    encoded = encode_texts(rows.table, rows.inputs, pretrained.tokenizer, most)
+    encoded = encoder.encode(rows.table, rows.inputs)
+    rows = without_unreadable(rows, encoded, recipe.data.clean.missing)
     plan = plan_of(recipe, pretrained)
     _check_rates(recipe, plan)
     _check_average(recipe, rows)
     check_reads(recipe, plan)
     augmented, unlabelled = augmented_rows(recipe, rows, encoded)
     recipe, reasons = resolve(_with_places(recipe, objects), facts_of(rows, pretrained, encoded, machine, plan))
-    for line in _told(rows, encoded):
+    for line in (*getattr(encoded, "notes", ()), *_told(rows, encoded, encoder)):
         tell(line)
     head = None if recipe.model.head == "auto" else recipe.model.head
     micro = None if recipe.train.micro == "auto" else recipe.train.micro
-    parts = (recipe, reasons, objects, rows, pretrained, encoded, machine)
+    parts = (recipe, reasons, objects, rows, pretrained, encoder, encoded, machine)
     job = Job(*parts, head=head, micro=micro, augmented=augmented, unlabelled=unlabelled)
     for phase in plan.phases:
         job.objective(phase)
     return job
 
 
-def open_model(recipe: Recipe, rows: Rows) -> Pretrained:
-    """Load the pretrained model with a head for the rows' labels."""
-    model = recipe.model
-    seed_everything(fold(recipe.seed, "head"))
-    pretrained = transformers.load(
-        model.name, rows.target.labels, rows.task.problem_type, revision=model.revision, trust=model.trust
-    )
-    if recipe.model.head != "auto":
-        _check_head(recipe.model.head, pretrained)
-    return pretrained
-
-
-def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Machine, plan: Plan) -> Facts:
+def facts_of(rows: Rows, pretrained: Pretrained, encoded: Encoded, machine: Machine, plan: Plan) -> Facts:
     """What `resolve` may look at."""
     return Facts(
         name=_name(rows),
@@ -274,6 +262,7 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: TextRows, machine: Mac
         num_parameters=sum(parameter.numel() for parameter in pretrained.body.parameters()),
         phases=tuple((phase.name, phase.moves) for phase in plan.phases),
         pairs=any(phase.objective and reads(phase.objective) == "pairs" for phase in plan.phases),
+        modality=rows.modality,
         max_positions=pretrained.max_positions,
         longest=encoded.longest,
         device=str(machine.device) if machine.world == 1 else machine.device.type,
@@ -293,7 +282,7 @@ def _with_places(recipe: Recipe, objects: Objects) -> Recipe:
     data = recipe.data
     places = {"valid": whole(data.valid), "test": whole(data.test), "unlabelled": whole(data.unlabelled)}
     places["source"] = data.source if objects.data is not None else whole(data.source)
-    model = recipe.model.model_copy(update={"name": whole(recipe.model.name)})
+    model = recipe.model.model_copy(update={"name": whole(recipe.model.name), "weights": whole(recipe.model.weights)})
     return recipe.model_copy(update={"data": data.model_copy(update=places), "model": model})
 
 
@@ -303,7 +292,7 @@ def _name(rows: Rows) -> str:
     return name or "run"
 
 
-def _told(rows: Rows, encoded: TextRows) -> list[str]:
+def _told(rows: Rows, encoded: Encoded, encoder: Encoder) -> list[str]:
     split, target = rows.split, rows.target
     sizes = f"{len(split.train)} train, {len(split.valid)} valid, {len(split.test)} test rows"
     lines = [f"{sizes} ({split.how})"]
@@ -313,8 +302,8 @@ def _told(rows: Rows, encoded: TextRows) -> list[str]:
         positive = "" if target.positive is None else f'; positive label: "{target.labels[target.positive]}"'
         lines.append(f"labels in order, with training rows: {shown}{positive}")
     if encoded.num_cut:
-        most, longest = encoded.max_length, encoded.longest
-        lines.append(f"{encoded.num_cut} rows are longer than {most} tokens and are cut (longest: {longest})")
+        most, longest = encoder.most, encoded.longest
+        lines.append(f"{encoded.num_cut} rows are longer than {most} and are cut (longest: {longest})")
     return lines
 
 
@@ -355,6 +344,9 @@ def _check_head(head: Choice, pretrained: Pretrained) -> None:
         problems.append(
             Problem("its family has no classification head of its own", pretrained.origin.name, "head = pooled")
         )
+    if head.name == "own" and head.options and not pretrained.head_path:
+        what = "its own head is found by its library"
+        problems.append(Problem(what, pretrained.origin.name, "leave the options of model.head out"))
     if head.name == "pooled" and not pretrained.poolings:
         what = "its hidden states cannot be pooled into one vector a row"
         problems.append(Problem(what, pretrained.origin.name, "use --set model.head=own"))

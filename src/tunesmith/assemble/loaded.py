@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from safetensors.torch import load_model
+from torch import nn
 
 from tunesmith import plugins
-from tunesmith.data.encoders.text import encode_texts
+from tunesmith.assemble.opened import encoder_of, rebuilt
+from tunesmith.data.encoded import Encoder
 from tunesmith.data.table import Table
 from tunesmith.errors import ModelError
 from tunesmith.evaluation.predict import Predictions, outputs_of
@@ -31,22 +33,27 @@ class Loaded:
     task: Task
     target: Target
     inputs: tuple[str, ...]
-    max_length: int
+    encoder: Encoder
 
     def predict_table(self, table: Table, codes: np.ndarray | None = None) -> Predictions:
         """Predictions for every row of an identified Table, in its order."""
-        encoded = encode_texts(table, self.inputs, self.pretrained.tokenizer, self.max_length)
+        encoded = self.encoder.encode(table, self.inputs)
         outputs = outputs_of(self.net, encoded, np.arange(table.num_rows), self.machine)
         return Predictions(table.ids(), codes, outputs, self.task, self.target)
 
 
-def load_run(run: Run, machine: Machine) -> Loaded:
-    """The net of a Run as it was saved; the machine decides where it computes."""
+def load_run(run: Run, machine: Machine, module: nn.Module | None = None) -> Loaded:
+    """The net of a Run as it was saved; the machine decides where it computes. `module`: the network in memory that it
+    was made from, where it was."""
     recipe, measured = run.recipe, run.measured
-    assert recipe.task != "auto" and recipe.data.inputs != "auto" and recipe.data.max_length != "auto"
+    assert recipe.task != "auto" and recipe.data.inputs != "auto"
     task: Task = plugins.get("task", recipe.task.name)
     target = Target.from_json(measured["target"])
-    pretrained = transformers.load(str(run.path), target.labels, task.problem_type, trust=recipe.model.trust)
+    if (run.path / "network.json").is_file():
+        pretrained, encoder = rebuilt(run, target, module)
+    else:
+        pretrained = transformers.load(str(run.path), target.labels, task.problem_type, trust=recipe.model.trust)
+        encoder = encoder_of(pretrained, recipe)
     head = measured["head"]
     net = Tunable(pretrained, head["name"], head["options"], target.num_outputs)
     try:
@@ -56,4 +63,4 @@ def load_run(run: Run, machine: Machine) -> Loaded:
         raise ModelError(what, where=str(run.weights), remedy="the file is damaged, or of another run") from None
     machine.place(net)
     net.eval()
-    return Loaded(run, machine, net, pretrained, task, target, recipe.data.inputs, recipe.data.max_length)
+    return Loaded(run, machine, net, pretrained, task, target, recipe.data.inputs, encoder)

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from tunesmith import plugins
 from tunesmith.data import columns as guessing
 from tunesmith.data import profile
+from tunesmith.data.encoded import Encoded
+from tunesmith.data.items import Modality
 from tunesmith.data.sources import open_source
 from tunesmith.data.split import Split, join, make_folds
 from tunesmith.data.table import Table
@@ -37,6 +40,7 @@ class Objects:
     data: Any = None
     valid: Any = None
     test: Any = None
+    model: torch.nn.Module | None = None
     loss: Callable[..., Any] | None = None
     metrics: tuple[Callable[..., float], ...] = ()
 
@@ -53,6 +57,7 @@ class Rows:
     inputs: tuple[str, ...]
     columns: tuple[str, ...]
     """The target columns."""
+    modality: Modality = "text"
     notes: tuple[str, ...] = ()
     unlabelled: Table | None = None
     """Rows without a target, of no part of the split."""
@@ -85,21 +90,28 @@ class Rows:
         return replace(self, target=target, codes=self.task.encode(target_values(self.table, self.columns), target))
 
 
-def open_rows(recipe: Recipe, objects: Objects) -> Rows:
-    """Read, check, clean and split the data; DataError collects what is wrong with it."""
+def open_rows(
+    recipe: Recipe, objects: Objects, reads: Callable[[Modality], Modality] = lambda modality: modality
+) -> Rows:
+    """Read, check, clean and split the data; DataError collects what is wrong with it. `reads`: what the columns hold
+    -> what a row is to the model."""
     tables = _tables(recipe, objects)
     train = tables.get("", tables.get("train", next(iter(tables.values()))))
     asked = recipe.data
+    inputs = None if asked.inputs == "auto" else asked.inputs
+    targets = () if asked.target == "auto" else (asked.target,) if isinstance(asked.target, str) else asked.target
     guess = guessing.guess(
         train,
-        inputs=None if asked.inputs == "auto" else asked.inputs,
+        inputs=inputs,
         target=None if asked.target == "auto" else asked.target,
         task=None if recipe.task == "auto" else recipe.task.name,
+        modality=reads(guessing.modality_of(train, inputs or (), targets)),
     )
     columns = (guess.target,) if isinstance(guess.target, str) else tuple(guess.target)
     notes = [*(note for table in tables.values() for note in table.notes), *guess.notes]
+    needed = () if guess.modality == "table" else guess.inputs  # A table's encoder fills in what is missing.
     for part, table in tables.items():
-        tables[part], dropped = _without_missing(table, guess.inputs, columns, asked.clean.missing)
+        tables[part], dropped = _without_missing(table, needed, columns, asked.clean.missing)
         notes += dropped
     separated = recipe.task != "auto" and "separator" in recipe.task.options
     checked = tables.get("", tables.get("train", train))
@@ -123,7 +135,7 @@ def open_rows(recipe: Recipe, objects: Objects) -> Rows:
         raise DataError([replace(problem, where=problem.where or table.source) for problem in error.problems]) from None
     told = (*notes, *split.notes)
     unlabelled, more = _unlabelled(recipe, guess.inputs, table.hashes[split.test])
-    rows = Rows(table, split, task, target, codes, guess.inputs, columns, (*told, *more), unlabelled)
+    rows = Rows(table, split, task, target, codes, guess.inputs, columns, guess.modality, (*told, *more), unlabelled)
     _check_metrics(recipe, rows)
     return _without_unseen(rows)
 
@@ -242,6 +254,33 @@ def _all_train(split: Split) -> Split:
     none = np.empty(0, np.int64)
     note = f"under {SMALL_CLASS} rows per class: all {len(train)} rows train, and cross-validation makes the choices"
     return Split(train, none, none if made_here else split.test, "all", (note,))
+
+
+def without_unreadable(rows: Rows, encoded: Encoded, how: str) -> Rows:
+    """The rows but those whose image or sound cannot be read; DataError with their files unless they are dropped."""
+    unreadable: dict[int, str] = getattr(encoded, "unreadable", {})
+    used = np.concatenate([getattr(rows.split, part) for part in ("train", "valid", "test")])
+    wrong = [row for row in sorted(unreadable) if row in set(used.tolist())]
+    if not wrong:
+        return rows
+    names = rows.table.column(rows.inputs[0])
+    shown = [f"{_file(names[row].as_py(), rows.table, row)}: {unreadable[row]}" for row in wrong[:5]]
+    listed = "".join(f"\n    {line}" for line in shown) + (" ..." if len(wrong) > 5 else "")
+    if how == "error":
+        what = f"{len(wrong)} of {rows.table.num_rows} {rows.modality}s cannot be read{listed}"
+        remedy = "mend or remove them, or leave them out: --set data.clean.missing=drop"
+        raise DataError(what, where=rows.table.source, remedy=remedy)
+    parts = (rows.split.train, rows.split.valid, rows.split.test)
+    train, valid, test = (np.setdiff1d(part, wrong) for part in parts)
+    note = f"{rows.table.source}: left out {len(wrong)} {rows.modality}s that cannot be read{listed}"
+    split = replace(rows.split, train=train, valid=valid, test=test)
+    return replace(rows, split=split, notes=(*rows.notes, note))
+
+
+def _file(value: Any, table: Table, row: int) -> str:
+    """The file that a row names, or the row's place."""
+    name = value.get("path") if isinstance(value, dict) else value
+    return name if isinstance(name, str) else table.where(row)
 
 
 def unseen_labels(task: Task, target: Target, values: Sequence[Any]) -> list[str]:

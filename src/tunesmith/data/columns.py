@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tunesmith.data import items as opaque
+from tunesmith.data.items import Modality
+from tunesmith.data.media import kind_of
 from tunesmith.data.profile import ID_NAME, Column, describe_columns, missing_rows, numbers
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, Problem, nearest
@@ -59,6 +62,19 @@ PAIRS = (
     ("query", "document"),
 )
 NOT_TEXT = re.compile(r"(^|[\W_])(url|link|date|time|timestamp|file|path|split)$", re.IGNORECASE)
+MEDIA_NAMES = (
+    "image",
+    "img",
+    "picture",
+    "photo",
+    "audio",
+    "sound",
+    "file",
+    "filename",
+    "file_name",
+    "path",
+    "filepath",
+)
 FEW_NUMBERS = 20
 
 
@@ -70,6 +86,7 @@ class Guess:
     target: str | tuple[str, ...]
     task: str
     notes: tuple[str, ...]
+    modality: Modality = "text"
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -83,10 +100,12 @@ def guess(
     inputs: Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
     task: str | None = None,
+    modality: Modality | None = None,
 ) -> Guess:
     """Fill in what is not given; DataError with the columns and the line to write where that cannot be told.
 
-    A column of few different texts is never taken as an input beside the text: it may give the target away.
+    A column of few different texts is never taken as an input beside the text: it may give the target away. What a
+    row is, if not told, the columns tell: images or sounds where a column holds them, else texts.
     """
     _require(table, [*(inputs or ()), *([target] if isinstance(target, str) else target or ())])
     columns = _columns(table) if inputs is None or target is None else []
@@ -95,13 +114,24 @@ def guess(
         target = _target(table, [column for column in columns if column.name not in taken])
     target = target if isinstance(target, str) else tuple(target)
     targets = (target,) if isinstance(target, str) else target
+    modality = modality or modality_of(table, taken, targets)
     if inputs is None:
-        taken = _inputs(table, [column for column in columns if column.name not in targets], targets)
+        taken = _inputs(table, [column for column in columns if column.name not in targets], targets, modality)
     told, reason = (task, "") if task else _task(table, targets)
-    notes = [_told(table, columns, taken, targets, told)] if columns else []
+    notes = [_told(table, taken, targets, told, modality)] if columns else []
     if reason:
         notes.append(f"task: {told} ({reason})")
-    return Guess(taken, target, told, tuple(notes))
+    return Guess(taken, target, told, tuple(notes), modality)
+
+
+def modality_of(table: Table, inputs: Sequence[str], targets: Sequence[str] = ()) -> Modality:
+    """What a row is by its columns: an image or a sound where one of them holds these, a tensor where it is an item
+    that is no text, else texts."""
+    if table.arrow is None:
+        return opaque.modality_of(table.items, [name for name in inputs or table.column_names if name not in targets])
+    kinds = {kind_of(table, name) for name in inputs or table.column_names if name not in targets}
+    found = [kind for kind in ("image", "array", "sound") if kind in kinds]
+    return "text" if not found else "sound" if found == ["sound"] else "image"
 
 
 def _columns(table: Table) -> list[Column]:
@@ -140,9 +170,13 @@ def _target(table: Table, columns: Sequence[Column]) -> str:
     raise _ambiguous(table, columns, "the target", f'--target "{example}"')
 
 
-def _inputs(table: Table, columns: Sequence[Column], targets: Sequence[str]) -> tuple[str, ...]:
+def _inputs(table: Table, columns: Sequence[Column], targets: Sequence[str], modality: Modality) -> tuple[str, ...]:
     if table.arrow is None:
         return tuple(name for name in table.column_names if name not in targets)
+    if modality == "table":
+        return _features(table, columns)
+    if modality != "text":
+        return _media(table, columns, modality)
     named = {_plain_name(column): column.name for column in reversed(columns) if column.kind in ("text", "category")}
     for first, second in PAIRS:
         if first in named and second in named:
@@ -164,6 +198,34 @@ def _inputs(table: Table, columns: Sequence[Column], targets: Sequence[str]) -> 
         )
     example = texts[0].name
     raise _ambiguous(table, columns, "the text", f"--set 'data.inputs=[\"{example}\"]'")
+
+
+def _media(table: Table, columns: Sequence[Column], modality: Modality) -> tuple[str, ...]:
+    """The one column of images or sounds; among several the one that is called so."""
+    wanted = ("image", "array") if modality == "image" else (modality, "array")
+    found = [column for column in columns if kind_of(table, column.name) in wanted]
+    named = [column for name in MEDIA_NAMES for column in found if _plain_name(column) == name]
+    if len(found) == 1 or named:
+        return ((found if len(found) == 1 else named)[0].name,)
+    if not found:
+        what = f"no column holds {modality}s: names of files, bytes or arrays{_listed(columns)}"
+        raise DataError(what, where=table.source, remedy=f"give a column of {modality}s, or another model")
+    raise _ambiguous(table, columns, f"the {modality}", f"--set 'data.inputs=[\"{found[0].name}\"]'")
+
+
+def _features(table: Table, columns: Sequence[Column]) -> tuple[str, ...]:
+    """Every column that can tell something: no names of rows, no free texts, nothing empty or always the same."""
+    found = [
+        column.name
+        for column in columns
+        if column.kind in ("number", "category") and column.distinct > 1 and not ID_NAME.search(column.name)
+    ]
+    if not found:
+        what = "no column holds numbers or categories" + _listed(columns)
+        raise DataError(
+            what, where=table.source, remedy="say which columns to read with --set 'data.inputs=[\"NAME\"]'"
+        )
+    return tuple(found)
 
 
 def _task(table: Table, targets: Sequence[str]) -> tuple[str, str]:
@@ -196,18 +258,22 @@ def _are_codes(name: str, distinct: np.ndarray, num_rows: int) -> bool:
     )
 
 
-def _told(table: Table, columns: Sequence[Column], inputs: Sequence[str], targets: Sequence[str], task: str) -> str:
-    known = {column.name: column for column in columns if column.kind != "opaque"}
+def _told(table: Table, inputs: Sequence[str], targets: Sequence[str], task: str, modality: Modality) -> str:
+    known = {column.name: column for column in _columns(table) if column.kind != "opaque"}
     texts = []
-    for name in inputs:
+    if modality == "table":
+        left_out = [name for name in table.column_names if name not in (*inputs, *targets)]
+        texts.append(f"{len(inputs)} columns" + (f" (left out: {', '.join(left_out)})" if left_out else ""))
+    for name in inputs if modality != "table" else ():
         size = f" ({known[name].mean_characters:.0f} characters on average)" if name in known else ""
+        size = size if modality == "text" else ""
         texts.append(f'column "{name}"{size}')
     labels = [f'column "{name}"' for name in targets]
     column = known.get(targets[0])
     if len(targets) == 1 and column is not None and column.kind != "list":
         distinct = pc.count_distinct(table.column(targets[0])).as_py()
         labels[0] += f" ({distinct} {'different numbers' if task == 'regression' else 'classes'})"
-    return f"text: {' and '.join(texts)}; label: {', '.join(labels)}"
+    return f"{modality}: {' and '.join(texts)}; label: {', '.join(labels)}"
 
 
 def _ambiguous(table: Table, columns: Sequence[Column], what: str, line: str) -> DataError:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from tunesmith.errors import DataError
 
+Modality = Literal["text", "image", "sound", "table", "tensor"]
+"""What a row is to a model: texts, one image, one sound, the columns of a table, or a tensor as it comes."""
 PLAIN = (str, bytes, bool, int, float, np.generic, type(None))
 NAMES_BY_LENGTH = {2: ("input", "target"), 3: ("input_a", "input_b", "target")}
 
@@ -48,6 +50,14 @@ def is_plain(value: Any) -> bool:
     if hasattr(value, "ndim"):
         return bool(value.ndim == 0)
     return isinstance(value, PLAIN) or (isinstance(value, list) and all(isinstance(entry, PLAIN) for entry in value))
+
+
+def modality_of(items: Any, names: Sequence[str]) -> Modality:
+    """What an item's input is: a text, an image (a picture of Pillow), or a tensor as it comes."""
+    value = part(items[0], names[0])
+    if isinstance(value, str):
+        return "text"
+    return "image" if type(value).__module__.startswith("PIL.") else "tensor"
 
 
 def read_column(items: Any, name: str) -> pa.ChunkedArray:

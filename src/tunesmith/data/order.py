@@ -29,6 +29,19 @@ def parts(rows: np.ndarray, *, micro: int, world: int) -> list[np.ndarray]:
     return [part for part in np.array_split(rows, number) if len(part)]
 
 
+EQUAL_ROWS = 32
+"""Rows of a pass without gradients where all rows cost the same."""
+
+
+def passes(lengths: np.ndarray | None, rows: np.ndarray, tokens: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The rows, longest first, and the positions in them that go through a net together without gradients."""
+    if lengths is None:
+        starts = range(0, len(rows), EQUAL_ROWS)
+        return rows, [np.arange(start, min(start + EQUAL_ROWS, len(rows))) for start in starts]
+    order = rows[np.argsort(-lengths[rows], kind="stable")]
+    return order, chunks(lengths[order], tokens)
+
+
 def chunks(lengths: np.ndarray, tokens: int, most: int | None = None) -> list[np.ndarray]:
     """Positions in batches of at most `tokens` padded tokens and `most` rows; `lengths` fall, so that the largest
     memory is needed at once.

@@ -30,7 +30,8 @@ class Table:
 
     `origin`: each file or object the rows came from and how many it gave, in order; `hashes`: a content hash per row,
     empty until `identified`; `notes`: what a person should know of how the source was read; `positions`: where each
-    row stood in its origin, when rows were taken from it.
+    row stood in its origin, when rows were taken from it; `roots`: for each origin the folder that its rows' files are
+    named from, "" where that is the current one.
     """
 
     arrow: pa.Table | None = None
@@ -39,6 +40,7 @@ class Table:
     hashes: npt.NDArray[np.uint64] = field(default_factory=_no_hashes)
     notes: tuple[str, ...] = ()
     positions: npt.NDArray[np.int64] | None = None
+    roots: tuple[str, ...] = ()
 
     @property
     def num_rows(self) -> int:
@@ -71,10 +73,19 @@ class Table:
 
     def where(self, row: int) -> str:
         """The place of a row for people, counted from 1 within its file: `reviews.csv, row 17`."""
+        number, position = self._place(row)
+        return f"{self.origin[number][0]}, row {position + 1}"
+
+    def root(self, row: int) -> str:
+        """The folder that the file of a row is named from; "" is the current one."""
+        return self.roots[self._place(row)[0]] if self.roots else ""
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """The number of a row's origin, and its position in it."""
         position = int(row if self.positions is None else self.positions[row])
-        for name, num_rows in self.origin:
+        for number, (_, num_rows) in enumerate(self.origin):
             if position < num_rows:
-                return f"{name}, row {position + 1}"
+                return number, position
             position -= num_rows
         raise IndexError(f"row {row} of {self.num_rows}")
 
@@ -172,6 +183,7 @@ def concat(tables: Sequence[Table]) -> Table:
         hashes=np.concatenate([table.hashes for table in tables]) if identified else _no_hashes(),
         notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
         positions=np.concatenate([table._places() + shift for table, shift in zip(tables, shifts, strict=False)]),
+        roots=tuple(root for table in tables for root in table.roots or [""] * len(table.origin)),
     )
 
 
@@ -235,7 +247,9 @@ def _netstrings(values: pa.Array) -> pa.Array:
 def _texts(values: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    if pa.types.is_nested(values.type) or pa.types.is_binary(values.type):
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        return pa.array([None if value is None else value.hex() for value in values.to_pylist()], pa.string())
+    if pa.types.is_nested(values.type):
         return pa.array([None if value is None else repr(value) for value in values.to_pylist()], pa.string())
     return values.cast(pa.string())
 

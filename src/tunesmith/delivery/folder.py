@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import save_model as save_tensors
 
 from tunesmith.assemble.job import Job, Tell, with_assumed_head
+from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.delivery import card
-from tunesmith.delivery.exports import peft, sentence_transformers, transformers
+from tunesmith.delivery.exports import peft, plain, sentence_transformers, transformers
 from tunesmith.errors import DataError, MachineError
 from tunesmith.files import remove_folder, require_space, size, sweep, whole_folder, write_text
 from tunesmith.models.edits import lora
@@ -152,20 +153,49 @@ def save_model(job: Job, run: Run, net: Tunable) -> None:
     if (target.mean, target.std) != (0.0, 1.0):
         net.fold_scale(target.mean, target.std)
     if job.machine.first:
-        export = transformers if net.own else sentence_transformers
         net.to("cpu")
         if lora.adapters(job.pretrained.body):
             with whole_folder(run.path / "adapter") as temporary:
                 peft.write(net, job.pretrained, target.labels, job.recipe.model.trust, temporary)
             lora.merge(job.pretrained)
         with whole_folder(run.model) as temporary:
-            export.write(net, job.pretrained, target, job.encoded.max_length, temporary)
+            _export(job, net, temporary)
         with whole_folder(run.path / ".weights") as temporary:
             save_tensors(net, str(temporary / run.weights.name))
+        if net.head_path:
+            _write_network(job, run)
         (run.path / ".weights" / run.weights.name).chmod(0o644)
         (run.path / ".weights" / run.weights.name).replace(run.weights)
         (run.path / ".weights").rmdir()
     job.machine.gather(None)
+
+
+def _export(job: Job, net: Tunable, folder: Path) -> None:
+    """Write the model in the format of its library: of a network that is none of transformers, a plain state dict."""
+    if net.head_path:
+        plain.write(net, folder)
+    elif net.own:
+        transformers.write(net, job.pretrained, job.rows.target, job.encoder, folder)
+    elif isinstance(job.encoder, TextEncoder):
+        sentence_transformers.write(net, job.pretrained, job.rows.target, job.encoder.max_length, folder)
+    else:
+        transformers.write_body(net, job.pretrained, folder)
+
+
+def _write_network(job: Job, run: Run) -> None:
+    """What a network that is no transformers folder is built from again."""
+    encoder = job.encoder.as_json()
+    assert encoder is not None
+    kept = {"name": job.pretrained.origin.name, "options": job.recipe.model.options, "trust": job.recipe.model.trust}
+    known = _network_of(job.recipe.model.name)
+    kept = {"model": known["model"] if known else kept, "layer": job.pretrained.head_path, "encoder": encoder}
+    run.write("network.json", kept)
+
+
+def _network_of(name: str) -> dict[str, Any] | None:
+    """What an earlier Run of this name keeps of its network."""
+    path = Path(name)
+    return Run(path).network if (path / "network.json").is_file() else None
 
 
 def finish(job: Job, run: Run, tell: Tell) -> None:

@@ -12,9 +12,8 @@ import numpy as np
 from tunesmith import plugins
 from tunesmith.assemble.job import Job
 from tunesmith.assemble.loaded import load_run
-from tunesmith.data.encoders.text import read_texts
 from tunesmith.evaluation import intervals
-from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
+from tunesmith.evaluation.baselines import MOST_ROWS, Learnable, baselines_of
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
@@ -84,7 +83,7 @@ def _baselines(job: Job, run: Run, part: str, rows: np.ndarray, names: list[str]
     """Baseline -> metric -> interval, learnt from the same training rows and asked about the same rows."""
     train = job.rows.split.train
     found: dict[str, Any] = {}
-    for name in job.rows.task.baselines:
+    for name in baselines_of(job.rows.task.baselines, job.rows.modality):
         learn, started = plugins.get("baseline", name), time.perf_counter()
         outputs = np.zeros((len(rows), job.rows.target.num_outputs))
         folds = [(np.arange(len(train)), np.arange(len(rows)))]
@@ -103,15 +102,8 @@ def _baselines(job: Job, run: Run, part: str, rows: np.ndarray, names: list[str]
 def _learn(job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray, asked: np.ndarray) -> np.ndarray:
     if len(train) > MOST_ROWS:
         train = train[np.linspace(0, len(train) - 1, MOST_ROWS).astype(int)]
-    texts = [
-        " ".join(text) if isinstance(text, tuple) else text
-        for text in read_texts(job.rows.table, job.rows.inputs, train)
-    ]
-    wanted = [
-        " ".join(text) if isinstance(text, tuple) else text
-        for text in read_texts(job.rows.table, job.rows.inputs, asked)
-    ]
-    return learn(Learnable(texts, job.rows.codes[train], wanted, job.rows.target))
+    known, wanted = (job.encoder.plain(job.rows.table, job.rows.inputs, rows) for rows in (train, asked))
+    return learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target))
 
 
 def _of_probabilities(task: Task) -> Task:

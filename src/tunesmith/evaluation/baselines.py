@@ -17,12 +17,22 @@ MOST_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Learnable:
-    """What a baseline sees: texts (pairs joined) and codes of the training rows, texts of the rows to score."""
+    """What a baseline sees: inputs and codes of the training rows, inputs of the rows to score. Texts (pairs joined),
+    or an array (rows, features)."""
 
-    texts: Sequence[str]
+    texts: Sequence[str] | np.ndarray
     codes: np.ndarray
-    asked: Sequence[str]
+    asked: Sequence[str] | np.ndarray
     target: Target
+
+
+OF_ARRAYS = {"tfidf_logistic": "plain_logistic", "tfidf_ridge": "plain_ridge"}
+"""What stands for a baseline of texts where rows are arrays."""
+
+
+def baselines_of(names: Sequence[str], modality: str) -> list[str]:
+    """The baselines of a task for rows of this kind."""
+    return list(names) if modality == "text" else [OF_ARRAYS.get(name, name) for name in names]
 
 
 def majority(rows: Learnable) -> np.ndarray:
@@ -38,6 +48,28 @@ def tfidf_logistic(rows: Learnable) -> np.ndarray:
     """TF-IDF of words and word pairs (characters where words are not spaced), logistic regression."""
     train, asked = _features(rows)
     return class_chances(train, rows.codes, asked, rows.target.num_outputs, C=10, max_iter=1000)
+
+
+def plain_logistic(rows: Learnable) -> np.ndarray:
+    """Logistic regression on what needs no pretrained model: thumbnails and colours of images, numbers of items."""
+    train, asked = _standardised(rows)
+    return class_chances(train, rows.codes, asked, rows.target.num_outputs, C=0.01, max_iter=300)
+
+
+def plain_ridge(rows: Learnable) -> np.ndarray:
+    """Ridge regression on the same."""
+    from sklearn.linear_model import Ridge
+
+    train, asked = _standardised(rows)
+    centre = rows.codes.mean()
+    return np.asarray(Ridge(alpha=100.0).fit(train, rows.codes - centre).predict(asked) + centre)[:, None]
+
+
+def _standardised(rows: Learnable) -> tuple[np.ndarray, np.ndarray]:
+    train, asked = np.asarray(rows.texts, np.float64), np.asarray(rows.asked, np.float64)
+    mean, std = train.mean(0), train.std(0)
+    std[std < 1e-9] = 1.0
+    return (train - mean) / std, (asked - mean) / std
 
 
 def mean(rows: Learnable) -> np.ndarray:

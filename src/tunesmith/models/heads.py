@@ -7,8 +7,9 @@ from torch import nn
 from tunesmith.models.pooling import Pooled, Pooling
 
 
-def own(width: int, num_outputs: int) -> None:
-    """The model's own sequence-classification head, as its library defines it; the Run is a transformers folder."""
+def own(width: int, num_outputs: int, *, layer: str | None = None) -> None:
+    """The model's own head: as the transformers library defines it, or the last layer of any other net, made anew for
+    the labels; `layer` names it where it is not the last one that is called."""
 
 
 def pooled(
@@ -20,5 +21,7 @@ def pooled(
     hidden: int | None = None,
     dropout: float = 0.1,
 ) -> nn.Module:
-    """Pooled token states, `layers` hidden layers of `hidden` units (if not given: the body's width), linear output."""
+    """Pooled states, `layers` hidden layers of `hidden` units (if not given: the body's width), linear output.
+
+    A net whose last layer reads one vector a row has nothing to pool: the layers stand in the place of that one."""
     return Pooled(width, num_outputs, pooling, layers, hidden or width, dropout)

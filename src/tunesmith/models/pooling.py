@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -24,9 +26,10 @@ class Pooled(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.output = nn.Linear(widths[-1], num_outputs)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """`states` (rows, tokens, width) and `mask` (rows, tokens) -> outputs (rows, num_outputs)."""
-        return self.answer(pool(states, mask, self.pooling))
+    def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`states` (rows, places, width) and `mask` (rows, places) -> outputs (rows, num_outputs); without a mask the
+        states are one vector a row."""
+        return self.answer(states if mask is None else pool(states, mask, self.pooling))
 
     def answer(self, features: Tensor) -> Tensor:
         """Pooled `features` (rows, width) -> outputs (rows, num_outputs)."""
@@ -50,11 +53,39 @@ def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     return (states * kept).sum(1) / kept.sum(1).clamp(min=1)
 
 
-def output_layer(module: nn.Module, num_outputs: int) -> nn.Linear:
-    """The last linear layer with `num_outputs` outputs, wherever a head keeps it."""
-    found: Any = [
-        layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == num_outputs
-    ]
+def output_layer(module: nn.Module, num_outputs: int) -> Any:
+    """The last linear layer (or convolution of one place) with `num_outputs` outputs, wherever a head keeps it."""
+    found = [layer for layer in module.modules() if num_outputs == outputs_of_layer(layer)]
     if not found:
         raise ValueError(f"no linear layer with {num_outputs} outputs")
-    return found[-1]  # type: ignore[no-any-return]
+    return found[-1]
+
+
+def outputs_of_layer(layer: nn.Module) -> int | None:
+    """How many outputs a layer gives that could end a net; None for every other."""
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    if isinstance(layer, nn.Conv1d | nn.Conv2d) and set(layer.kernel_size) == {1} and layer.groups == 1:
+        return layer.out_channels
+    return None
+
+
+class _Read(Exception):
+    """The layer was reached: the rest of the pass is not needed."""
+
+
+def read_by(layer: nn.Module, run: Callable[[], Any]) -> Tensor:
+    """What `layer` reads first while `run` runs, as far as that."""
+    found: list[Tensor] = []
+
+    def hook(_layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        found.append(args[0])
+        raise _Read
+
+    handle = layer.register_forward_pre_hook(hook)
+    try:
+        with contextlib.suppress(_Read):
+            run()
+    finally:
+        handle.remove()
+    return found[0]

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from tunesmith.models.pooling import Pooled
 from tunesmith.models.stages import evaluating
-from tunesmith.models.tunable import HEAD, Tunable
+from tunesmith.models.tunable import Tunable
 
 Form = Literal["row", "tokens"]
 """How an output is kept: one array a row, or one a row and token, only of the tokens that count."""
@@ -96,9 +96,7 @@ class Cut:
     def enter(self, net: Tunable, inputs: Mapping[str, Tensor], stored: Sequence[Tensor]) -> Tensor:
         """The net's outputs from what was kept of the rows of `inputs`."""
         if not self.kept:
-            head: Any = net.heads[HEAD]
-            answer: Tensor = head.answer(stored[0].float())
-            return answer
+            return net.answer(stored[0].float())
         with self.entered(net, inputs, stored):
             return net.run(inputs)
 
@@ -145,12 +143,24 @@ def find_cut(net: Tunable, probes: Sequence[Mapping[str, Tensor]]) -> Cut:
     if not any(name.startswith("block.") for name in names):
         raise Uncacheable("no block is frozen from the bottom up")
     with evaluating(net), torch.no_grad():
-        if depth == len(net.stages) - 1 and not net.own and isinstance(net.heads[HEAD], Pooled):
-            width = int(net.features(probes[0]).shape[1])
-            return Cut(depth, names, (), ("row",), ((width,),), {}, {})
+        if depth == len(net.stages) - 1 and (whole := _features(net, depth, names, probes)) is not None:
+            return whole
         cut = _search(net, depth, names, probes)
         _verify(net, cut, probes)
         return cut
+
+
+def _features(net: Tunable, depth: int, names: tuple[str, ...], probes: Sequence[Mapping[str, Tensor]]) -> Cut | None:
+    """The cut before the head, where that reads one vector a row and nothing changes its outputs."""
+    if not (net.head_path or isinstance(net.head, Pooled)):
+        return None
+    shape = tuple(net.features(probes[0]).shape[1:])
+    cut = Cut(depth, names, (), ("row",), (shape,), {}, {})
+    try:
+        _verify(net, cut, probes)
+    except (Uncacheable, RuntimeError):
+        return None  # Something comes after the head, as in SqueezeNet: the net is entered in the usual way.
+    return cut
 
 
 def _search(net: Tunable, depth: int, names: tuple[str, ...], probes: Sequence[Mapping[str, Tensor]]) -> Cut:
@@ -208,7 +218,8 @@ def _verify(net: Tunable, cut: Cut, probes: Sequence[Mapping[str, Tensor]]) -> N
 def digest(net: Tunable, cut: Cut) -> str:
     """What the kept outputs depend on beside the row: the frozen weights, the network's form, where it is cut."""
     if not cut.kept:
-        return digest_of_body(net.get_submodule(net.body_name), getattr(net.heads[HEAD], "pooling", ""))
+        what = getattr(net.head, "pooling", "") if not net.head_path else net.head_path
+        return digest_of_body(net.get_submodule(net.body_name), what, net.head if net.head_path else None)
     body = f"{net.body_name}."
     frozen = {name.removeprefix(body) for stage in net.stages[: cut.depth] for name in stage.parameters}
     inside = tuple(f"{name.removeprefix(body)}." for stage in net.stages[: cut.depth] for name in stage.modules)
@@ -236,14 +247,15 @@ def _digest(body: nn.Module, frozen: set[str], inside: tuple[str, ...], more: li
     described = {} if config is None else {key: repr(value) for key, value in sorted(config.to_dict().items())}
     for key in ("_name_or_path", "architectures", "transformers_version", "id2label", "label2id", "problem_type"):
         described.pop(key, None)
-    parts = [described, getattr(config, "_attn_implementation", ""), *more, torch.__version__, transformers.__version__]
+    form = getattr(config, "_attn_implementation", "") if config is not None else repr(body)
+    parts = [described, form, *more, torch.__version__, transformers.__version__]
     found.update(json.dumps([repr(part) for part in parts]).encode())
     return found.hexdigest()
 
 
 def _outermost(net: Tunable, depth: int) -> list[str]:
     """The largest modules with weights that lie in the frozen stages; the whole body where all of it is frozen."""
-    if depth == len(net.stages) - 1:
+    if depth == len(net.stages) - 1 and not net.head_path:
         return [net.body_name]
     named = dict(net.named_modules())
     modules = [name for stage in net.stages[:depth] for name in stage.modules]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tunesmith.models.stages import Stage
 
@@ -21,18 +21,33 @@ class Origin:
     digest: str
 
 
+@dataclass(frozen=True)
+class Calling:
+    """How a library's networks are called and what they give."""
+
+    run: Callable[[nn.Module, Mapping[str, Tensor]], Any]
+    """(network, inputs) -> what it gives."""
+    outputs: Callable[[Any], Tensor]
+    """What the whole network gives -> outputs of its own head (rows, num_outputs)."""
+    states: Callable[[Any, Mapping[str, Tensor]], tuple[Tensor, Tensor]]
+    """What the body gives, and the inputs -> hidden states (rows, places, width), and which of the places count."""
+
+
 @dataclass
 class Pretrained:
     """A loaded model. `module` is the whole network of its library; `body` (the same object or a part of it) turns
-    inputs into hidden states (rows, tokens, `width`); what of `module` lies outside `body` is its own head."""
+    inputs into hidden states (rows, places, `width`). What of `module` lies outside `body` is its own head; where both
+    are one object, the own head is the layer of the body that is called `head_path`."""
 
     module: nn.Module
     body: nn.Module
     stages: tuple[Stage, ...]
     """Of `body`, in execution order."""
     width: int
-    tokenizer: Any
+    processor: Any
+    """What prepares its inputs in its library: a tokenizer, image processor or feature extractor; None for others."""
     max_positions: int
+    """Tokens that it reads at most; 0 where a row is no text."""
     origin: Origin
     told: str
     """One line: what was loaded and what was newly made."""
@@ -40,6 +55,12 @@ class Pretrained:
     """The poolings that make sense for its hidden states; empty when only its own head fits."""
     own_head: bool
     """Whether `module` has a classification head of its own."""
+    calling: Calling
+    """How `module` and `body` are called."""
+    modality: str = "text"
+    head_path: str = ""
+    own_layer: Any = None
+    """The layer that stands at `head_path` when the own head is chosen."""
     labels: tuple[str, ...] = ()
     """The label names that the loaded head was trained for; empty when the head is new."""
     standardised: bool = False

@@ -114,14 +114,26 @@ def _blocks(model: nn.Module, calls: Mapping[nn.Module, _Call]) -> tuple[list[nn
     """The blocks of all block lists, in execution order, and when the last of them ends.
 
     Lists that run interleaved (XLM keeps attentions, norms and feed-forwards in a list each) are one list: the blocks
-    begin where the items of the first of them do, and the items of the others go with the block before them."""
+    begin where the items of the first of them do, and the items of the others go with the block before them. Where no
+    block list is found, every layer with weights is a block, but the first, which is the stem, and norms."""
     blocks: list[nn.Module] = []
     end = -1
-    for items in sorted(_lists(model, calls), key=lambda items: calls[items[0]].first):
+    lists = list(_lists(model, calls)) or [items for items in [_layers(calls)] if items]
+    for items in sorted(lists, key=lambda items: calls[items[0]].first):
         if calls[items[0]].first > end:
             blocks += sorted(items, key=lambda item: calls[item].first)
         end = max(end, *(calls[item].last for item in items))
     return blocks, end
+
+
+def _layers(calls: Mapping[nn.Module, _Call]) -> list[nn.Module]:
+    """The layers with weights of their own after the first, in execution order; a norm goes with the one before it."""
+    weighty = [
+        module
+        for module in calls
+        if "norm" not in type(module).__name__.lower() and any(True for _ in module.parameters(recurse=False))
+    ]
+    return weighty[1:]
 
 
 def _lists(module: nn.Module, calls: Mapping[nn.Module, _Call]) -> Iterator[list[nn.Module]]:
@@ -130,6 +142,9 @@ def _lists(module: nn.Module, calls: Mapping[nn.Module, _Call]) -> Iterator[list
     experts, T5's sub-layers, the feed-forwards of MobileBERT, the convolutions of a residual block."""
     items = list(dict.fromkeys(item for item in module.children() if item in calls))
     if not _is_block_list(module, items, calls):
+        if parts := _parts_of_several_classes(module, items, calls):
+            yield parts
+            return
         for child in module.children():
             yield from _lists(child, calls)
     elif len({calls[item].shape for item in items}) == 1:
@@ -147,6 +162,18 @@ def _is_block_list(module: nn.Module, items: list[nn.Module], calls: Mapping[nn.
     if isinstance(module, nn.ModuleList):
         return one_class or all(any(True for _ in item.children()) for item in items)
     return isinstance(module, nn.Sequential) and one_class
+
+
+def _parts_of_several_classes(
+    module: nn.Module, items: list[nn.Module], calls: Mapping[nn.Module, _Call]
+) -> list[nn.Module]:
+    """The blocks of a Sequential of several classes, each made of parts, as MobileNet and SqueezeNet have it; single
+    layers between them are no blocks. Empty where it is no such list."""
+    if not isinstance(module, nn.Sequential):
+        return []
+    weighty = [item for item in items if any(True for _ in item.parameters())]
+    parts = [item for item in weighty if calls[item].on_states and any(True for _ in item.children())]
+    return parts if len(parts) > 2 and 2 * len(parts) > len(weighty) else []
 
 
 def _owners(model: nn.Module, calls: Mapping[nn.Module, _Call], blocks: list[nn.Module], end: int) -> dict[str, int]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tunesmith import plugins
 from tunesmith.errors import ModelError
 from tunesmith.models.kinds import Kind, kind_of
-from tunesmith.models.pooling import Pooled, output_layer, pool
+from tunesmith.models.pooling import Pooled, output_layer, pool, read_by
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.stages import Stage
 
@@ -29,17 +29,22 @@ class Tunable(nn.Module):
 
     def __init__(self, pretrained: Pretrained, head: str, options: Mapping[str, Any], num_outputs: int) -> None:
         super().__init__()
-        self.own = head == "own"
+        self.own = head == "own" or bool(pretrained.head_path)
+        """Whether the outputs are those of the whole network of its library."""
         self.num_outputs = num_outputs
         self.head_name, self.head_options = head, dict(options)
+        self.calling, self.head_path = pretrained.calling, pretrained.head_path
         self.body: nn.Module = pretrained.module if self.own else pretrained.body
-        if self.own:
-            self.heads = nn.ModuleDict()
-        else:
+        self.heads = nn.ModuleDict()
+        if head != "own":
             made = plugins.get("head", head)(pretrained.width, num_outputs, **options)
-            self.heads = nn.ModuleDict({HEAD: made})
             if pretrained.head_choice.get("weights") and pretrained.head_choice["options"] == dict(options):
-                self.heads[HEAD].load_state_dict(pretrained.head_choice["weights"])
+                made.load_state_dict(pretrained.head_choice["weights"])
+            if not self.head_path:
+                self.heads[HEAD] = made
+        if self.head_path:
+            # Every net shares the body: the layer that its head was, or the new one, stands in the head's place.
+            self.body.set_submodule(self.head_path, made if head != "own" else pretrained.own_layer)
         self.stages = _with_head(self, pretrained)
         self.body_name = next(name for name, module in self.named_modules() if module is pretrained.body)
         self.added = pretrained.added
@@ -68,23 +73,36 @@ class Tunable(nn.Module):
 
     def run(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The whole net, every stage."""
-        output = self.body(**inputs)
+        output = self.calling.run(self.body, inputs)
         if self.own:
-            logits: Tensor = output.logits
-            return logits
-        result: Tensor = self.heads[HEAD](output.last_hidden_state, inputs["attention_mask"])
+            return self.calling.outputs(output)
+        result: Tensor = self.heads[HEAD](*self.calling.states(output, inputs))
         return result
 
+    @property
+    def head(self) -> nn.Module | None:
+        """The one module that turns a vector a row into outputs; None where the model's own head is more than that."""
+        return self.body.get_submodule(self.head_path) if self.head_path else self.heads[HEAD] if self.heads else None
+
     def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What a pooled head reads: one vector a row, (rows, width)."""
-        head = None if self.own else self.heads[HEAD]
-        if not isinstance(head, Pooled):
+        """What the head reads: one vector a row, (rows, width)."""
+        head = self.head
+        if head is None or not (self.head_path or isinstance(head, Pooled)):
             raise ModelError("this head has no pooled features", remedy="use --set model.head=pooled")
         live, stored = _parted(inputs)
         if stored and not live:
             return stored[0].float()
         with self.entrance.entered(self, live, stored) if stored else contextlib.nullcontext():
-            return pool(self.body(**live).last_hidden_state, live["attention_mask"], head.pooling)
+            if self.head_path:
+                return read_by(head, lambda: self.calling.run(self.body, live))
+            assert isinstance(head, Pooled)
+            return pool(*self.calling.states(self.calling.run(self.body, live), live), head.pooling)
+
+    def answer(self, features: Tensor) -> Tensor:
+        """The outputs from what `features` gives."""
+        head = self.head
+        outputs: Tensor = head.answer(features) if isinstance(head, Pooled) else head(features)  # type: ignore[misc]
+        return outputs
 
     def address(self) -> dict[str, nn.Parameter]:
         """`stage/parameter` -> parameter, in depth order: what a strategy's rules match."""
@@ -121,9 +139,9 @@ class Tunable(nn.Module):
         for holder, name, value in self.switches:
             holder.__dict__[name] = type(value)(0) if some_frozen else value
 
-    def output_layer(self) -> nn.Linear:
+    def output_layer(self) -> Any:
         """The last linear layer: where a regression's unit is folded in."""
-        return output_layer(self.body if self.own else self.heads, self.num_outputs)
+        return output_layer(self.head or self.body, self.num_outputs)
 
     @torch.no_grad()
     def fold_scale(self, mean: float, std: float) -> None:
@@ -146,6 +164,7 @@ def _with_head(net: Tunable, pretrained: Pretrained) -> tuple[Stage, ...]:
     body = pretrained.body
     prefix = next(name for name, module in net.named_modules() if module is body)
     names = {parameter: name for name, parameter in net.named_parameters()}
+    inside = f"{prefix}.{pretrained.head_path}"
     moved = [
         Stage(
             stage.name,
@@ -156,7 +175,7 @@ def _with_head(net: Tunable, pretrained: Pretrained) -> tuple[Stage, ...]:
     ]
     held = {name for stage in moved for name in stage.parameters}
     parameters = tuple(name for name in names.values() if name not in held)
-    return (*moved, Stage("head", tuple(_beside(net, prefix)), parameters))
+    return (*moved, Stage("head", (inside,) if pretrained.head_path else tuple(_beside(net, prefix)), parameters))
 
 
 def _beside(net: nn.Module, prefix: str) -> Iterator[str]:

@@ -35,5 +35,7 @@ class Facts:
     """The metric that the task is judged by."""
     metrics: tuple[str, ...]
     """What is reported."""
+    modality: str = "text"
+    """What a row is to the model: text, image, sound, table or tensor."""
     pairs: bool = False
     """Whether the body is tuned on pairs of rows before the head."""

@@ -32,10 +32,9 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     chosen: dict[str, tuple[Any, str]] = {
         "name": (facts.name, "from the data's name"),
         "task": (facts.task, "from the target column"),
-        "data.inputs": (facts.inputs, "text columns found"),
+        "data.inputs": (facts.inputs, f"{facts.modality} columns found"),
         "data.target": (facts.target, "target column found"),
         "data.split": (facts.split, "how the rows were split"),
-        "data.max_length": _max_length(facts),
         "train.batch": (batch, f"{facts.num_train} training rows"),
         "train.length": _length(facts, batch),
         "train.lr": _rates(recipe, facts),
@@ -50,6 +49,8 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "evaluate.metrics": (facts.metrics, "what the task reports"),
         "evaluate.select": (facts.select, "what the task is judged by"),
     }
+    if facts.modality == "text":
+        chosen["data.max_length"] = _max_length(facts)
     tree = recipe.model_dump()
     reasons = {path: "measured on the rows: see measured.json" for path in MEASURED if _get(tree, path) == "auto"}
     for path, (value, reason) in chosen.items():

@@ -101,7 +101,14 @@ class Model(Part):
     """The pretrained model and its new head."""
 
     name: str
-    """A folder in transformers format, a hub name, `package:NAME`, or an earlier Run."""
+    """A folder in transformers format, a hub name, `package:NAME`, `torchvision:NAME`, `timm:NAME`, `new:NAME` (not
+    pretrained), `code:MODULE:FUNCTION`, or an earlier Run."""
+    weights: str | None = None
+    """A file of weights (.safetensors, .pth) for a network that is no transformers folder."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What a network is built with: of `new:cnn` its layers, channels ...; of `code:` the function's arguments."""
+    expects: dict[str, Any] = Field(default_factory=dict)
+    """What a network that does not say so reads: of images `size`, `channels`, `mean`, `std`, `resize`."""
     revision: str | None = None
     """The commit, tag or branch on the hub."""
     head: Auto | Choice = Field("auto", union_mode="left_to_right")

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tunesmith.data.encoders.text import TextRows
-from tunesmith.data.order import chunks
+from tunesmith.data.encoded import Encoded
+from tunesmith.data.order import passes
 from tunesmith.models import prefix, store
 from tunesmith.models.prefix import Cut, Form, Uncacheable
 from tunesmith.models.stages import evaluating
@@ -32,7 +32,7 @@ batches of another shape, which differ in the last bits."""
 class CachedRows:
     """Encoded rows whose batches enter the net behind its frozen stages; they stand in for `encoded` in a phase."""
 
-    encoded: TextRows
+    encoded: Encoded
     cut: Cut
     dtype: torch.dtype
     entry: store.Entry
@@ -74,8 +74,7 @@ class CachedRows:
 
     def row_shapes(self, row: int) -> list[tuple[int, ...]]:
         """The shape of each array of one row."""
-        assert self.lengths is not None
-        tokens = int(self.lengths[row])
+        tokens = 0 if self.lengths is None else int(self.lengths[row])
         return [
             (tokens, *shape) if form == "tokens" else shape
             for form, shape in zip(self.cut.forms, self.cut.shapes, strict=True)
@@ -83,15 +82,16 @@ class CachedRows:
 
 
 def cached_rows(
-    net: Tunable, encoded: TextRows, rows: np.ndarray, machine: Machine, how: str, *, only_found: bool = False
+    net: Tunable, encoded: Encoded, rows: np.ndarray, machine: Machine, how: str, *, only_found: bool = False
 ) -> CachedRows:
     """Keep the outputs of the net's frozen prefix for `rows`: those on disk are verified, the others computed now.
 
     `how` is "fp32" or "bf16"; with `only_found` nothing is computed. Raises
     Uncacheable with the reason where this model, these rows or this disk do not allow it; then the phase runs live."""
-    if encoded.lengths is None:
+    found = encoded.keys(rows)
+    if found is None:
         raise Uncacheable("the rows are made anew each time they are read")
-    keys = dict(zip((int(row) for row in rows), encoded.keys(rows), strict=True))
+    keys = dict(zip((int(row) for row in rows), found, strict=True))
     cut = prefix.find_cut(net, _probes(encoded, keys, machine))
     dtype = DTYPES[how]
     name = entry_name(prefix.digest(net, cut), machine, dtype)
@@ -170,14 +170,13 @@ def compare(net: Tunable, kept: CachedRows, machine: Machine) -> None:
         raise Uncacheable(f"kept and live outputs differ by {worst:.1%}")
 
 
-def _probes(encoded: TextRows, keys: dict[int, bytes], machine: Machine) -> list[dict[str, Tensor]]:
+def _probes(encoded: Encoded, keys: dict[int, bytes], machine: Machine) -> list[dict[str, Tensor]]:
     """Two batches of unlike shape: the 2 shortest rows, and the 3 longest, all different."""
     lengths = encoded.lengths
-    assert lengths is not None
     different = list({key: row for row, key in keys.items()}.values())
     if len(different) < 5:
         raise Uncacheable("there are fewer than five different rows")
-    order = sorted(different, key=lambda row: (int(lengths[row]), row))
+    order = sorted(different, key=lambda row: (0 if lengths is None else int(lengths[row]), row))
     return [machine.put(encoded.batch(np.array(some))) for some in (order[:2], order[-3:])]
 
 
@@ -198,9 +197,7 @@ def _size(kept: CachedRows, rows: np.ndarray) -> int:
 
 def _compute(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine, name: str) -> None:
     """Run the prefix over the rows, longest first, and write what it gave; every rank its share of the batches."""
-    lengths = kept.encoded.lengths
-    assert lengths is not None
-    order = rows[np.argsort(-lengths[rows], kind="stable")]
+    order, batches = passes(kept.encoded.lengths, rows, machine.tokens)
     about = {
         "model": type(net.body).__name__,
         "stages": kept.cut.depth,
@@ -209,7 +206,7 @@ def _compute(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine,
     keys: list[bytes] = []
     pieces: list[bytes] = []
     with evaluating(net):
-        for batch in chunks(lengths[order], machine.tokens)[machine.rank :: machine.world]:
+        for batch in batches[machine.rank :: machine.world]:
             inputs = kept.encoded.batch(order[batch])
             with machine.autocast():
                 values = kept.cut.compute(net, machine.put(inputs))

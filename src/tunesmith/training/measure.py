@@ -14,8 +14,8 @@ import psutil
 import torch
 
 from tunesmith.data.batch import Batch
-from tunesmith.data.encoders.text import TextRows
-from tunesmith.data.order import chunks
+from tunesmith.data.encoded import Encoded
+from tunesmith.data.order import passes
 from tunesmith.models.pooling import Pooling, output_layer, pool
 from tunesmith.models.prefix import digest_of_body
 from tunesmith.models.pretrained import Pretrained
@@ -29,7 +29,7 @@ MOST_ROWS = 1000
 
 
 def frozen_features(
-    pretrained: Pretrained, num_outputs: int, encoded: TextRows, rows: np.ndarray, machine: Machine, *, cache: str
+    pretrained: Pretrained, num_outputs: int, encoded: Encoded, rows: np.ndarray, machine: Machine, *, cache: str
 ) -> dict[str, np.ndarray]:
     """Candidate head -> features (rows, width) of the untouched body: each pooling, and what the last layer of the
     model's own head would read ("own"). All come from one pass over the rows that are not on disk yet; with `cache`
@@ -38,17 +38,18 @@ def frozen_features(
     def compute(positions: np.ndarray) -> dict[str, np.ndarray]:
         return _passed(pretrained, num_outputs, encoded, rows[positions], machine)
 
-    if encoded.lengths is None or cache == "off":
+    keys = None if cache == "off" else encoded.keys(rows)
+    if keys is None:
         return compute(np.arange(len(rows)))
     digests = {name: digest_of_body(pretrained.body, name) for name in pretrained.poolings}
     if pretrained.own_head:
         digests["own"] = digest_of_body(pretrained.module, "own", output_layer(pretrained.module, num_outputs))
-    return kept_features(digests, encoded.keys(rows), compute, machine, cache)
+    return kept_features(digests, keys, compute, machine, cache)
 
 
 @torch.no_grad()
 def _passed(
-    pretrained: Pretrained, num_outputs: int, encoded: TextRows, rows: np.ndarray, machine: Machine
+    pretrained: Pretrained, num_outputs: int, encoded: Encoded, rows: np.ndarray, machine: Machine
 ) -> dict[str, np.ndarray]:
     """The features of every candidate from one pass."""
     module = pretrained.module
@@ -61,18 +62,18 @@ def _passed(
         last = output_layer(module, num_outputs)
         handles.append(last.register_forward_pre_hook(lambda _, args: kept.__setitem__("own", args[0])))
     handles.append(pretrained.body.register_forward_hook(lambda _m, _a, output: kept.__setitem__("body", output)))
-    order = rows if encoded.lengths is None else rows[np.argsort(-encoded.lengths[rows], kind="stable")]
+    order, batches = passes(encoded.lengths, rows, machine.tokens)
+    calling = pretrained.calling
     try:
         with evaluating(module):
-            widths = np.full(len(order), machine.tokens // 32) if encoded.lengths is None else encoded.lengths[order]
-            for batch in chunks(widths, machine.tokens):
+            for batch in batches:
                 inputs = machine.put(encoded.batch(order[batch]))
                 with machine.autocast():
-                    output = module(**inputs)
-                states: Any = (kept["body"] if pretrained.own_head else output) if pretrained.poolings else None
+                    output = calling.run(module, inputs)
+                if pretrained.poolings:
+                    states, mask = calling.states(kept["body"] if pretrained.own_head else output, inputs)
                 for name in pretrained.poolings:
-                    pooled = pool(states.last_hidden_state.float(), inputs["attention_mask"], cast("Pooling", name))
-                    found[name].append(pooled.cpu())
+                    found[name].append(pool(states.float(), mask, cast("Pooling", name)).cpu())
                 if pretrained.own_head:
                     own = kept["own"].float()
                     # Decoders score every token and read the last one that counts.

@@ -13,6 +13,7 @@ from torch import nn
 from tunesmith.errors import ModelError, RecipeError
 from tunesmith.models.edits import reinit
 from tunesmith.models.loaders import transformers
+from tunesmith.models.loaders.processors import CALLING
 from tunesmith.models.pretrained import Origin, Pretrained
 from tunesmith.models.stages import find_stages
 from tunesmith.seeds import seed_everything
@@ -134,7 +135,7 @@ class Plain(nn.Module):
 def by_hand(*parts):
     body = Plain(*parts)
     stages = find_stages(body, lambda: body(torch.arange(6)[None]))
-    return Pretrained(body, body, stages, 4, None, 64, Origin("by hand", Path(), ""), "", (), False)
+    return Pretrained(body, body, stages, 4, None, 64, Origin("by hand", Path(), ""), "", (), False, CALLING)
 
 
 def test_a_module_of_plain_torch_is_reset_with_the_statistics_of_its_batchnorm_kept_out_of_other_stages():

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,33 @@ from torch import Tensor
 from tunesmith.data.table import Table
 
 CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """Texts, or pairs of texts, cut at `max_length` tokens."""
+
+    tokenizer: Any
+    max_length: int
+    modality: ClassVar[Literal["text"]] = "text"
+
+    @property
+    def most(self) -> str:
+        return f"{self.max_length} tokens"
+
+    def blank(self, num_rows: int) -> dict[str, Tensor]:
+        """So many empty texts."""
+        return pad(tokenize(self.tokenizer, [""] * num_rows, self.max_length), self.tokenizer)
+
+    def encode(self, table: Table, inputs: tuple[str, ...]) -> TextRows:
+        return encode_texts(table, inputs, self.tokenizer, self.max_length)
+
+    def plain(self, table: Table, inputs: tuple[str, ...], rows: np.ndarray) -> list[str]:
+        """One text a row: pairs are joined."""
+        return [" ".join(text) if isinstance(text, tuple) else text for text in read_texts(table, inputs, rows)]
+
+    def as_json(self) -> None:
+        """The tokenizer lies in the model's folder."""
 
 
 @dataclass
@@ -47,9 +74,10 @@ class TextRows:
             encoded = {name: [values[a:b] for a, b in spans] for name, values in self._fields.items()}
         return pad(encoded, self.tokenizer)
 
-    def keys(self, rows: np.ndarray) -> list[bytes]:
-        """A digest (16 bytes) of what the model reads of each row: the tokens, not the row's number or name."""
-        assert self._fields is not None and self._offsets is not None
+    def keys(self, rows: np.ndarray) -> list[bytes] | None:
+        """A digest (16 bytes) of the tokens of each row, not of its number or name; None for an opaque source."""
+        if self._fields is None or self._offsets is None:
+            return None
         found = []
         for row in rows:
             span = slice(self._offsets[row], self._offsets[row + 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,8 +24,16 @@ def open_source(source: Any) -> dict[str, Table]:
         if module.matches(source):
             tables: dict[str, Table] = module.read(source)
             _require_rows(tables)
-            return tables
+            return {part: _rooted(table, source) for part, table in tables.items()}
     raise _unknown(source)
+
+
+def _rooted(table: Table, source: Any) -> Table:
+    """The Table with the folder that files named in it are looked for in: that of the source, if it is a file."""
+    if table.roots or not isinstance(source, (str, Path)):
+        return table
+    root = source if os.path.isdir(source) else os.path.dirname(source)
+    return replace(table, roots=(os.path.abspath(root),) * len(table.origin))
 
 
 def known_extensions() -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def write(net: Tunable, pretrained: Pretrained, labels: tuple[str, ...], trust: 
         adapted, why = None, f"it cannot take them ({str(error).strip().splitlines()[0]})"
     if adapted is not None:
         _copy(net, pretrained, adapted)
-    if adapted is None or not _same(net, adapted, pretrained.tokenizer):
+    if adapted is None or not _same(net, adapted, pretrained.processor):
         (folder / "README.md").write_text(NOT_ALONE.format(base=base_name, why=why), encoding="utf-8")
         return
     adapted.peft_config["default"].base_model_name_or_path = base_name

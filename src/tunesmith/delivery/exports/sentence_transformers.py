@@ -31,10 +31,10 @@ def write(net: Tunable, pretrained: Pretrained, target: Target, max_length: int,
     head = net.heads[HEAD]
     assert isinstance(head, Pooled)
     body = folder / "0_Transformer"
-    pretrained.tokenizer.model_max_length = max_length
+    pretrained.processor.model_max_length = max_length
     with quiet():
         pretrained.body.save_pretrained(body)  # type: ignore[operator]
-        pretrained.tokenizer.save_pretrained(body)
+        pretrained.processor.save_pretrained(body)
     write_json(body / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
     modules = [("0_Transformer", "Transformer"), ("1_Pooling", "Pooling")]
     (folder / "1_Pooling").mkdir()

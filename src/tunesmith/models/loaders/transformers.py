@@ -7,7 +7,7 @@ import importlib.util
 import json
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,23 @@ from safetensors import SafetensorError, safe_open
 
 from tunesmith.errors import ModelError, nearest
 from tunesmith.files import digest
+from tunesmith.models.loaders import processors
 from tunesmith.models.pooling import output_layer
 from tunesmith.models.pretrained import Origin, Pretrained
 from tunesmith.models.stages import Stage, find_stages
 from tunesmith.run import Run, is_run
+
+LIBRARIES = {
+    "text": "AutoModelForSequenceClassification",
+    "image": "AutoModelForImageClassification",
+    "sound": "AutoModelForAudioClassification",
+}
+MAPPINGS = {
+    "text": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+    "image": "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
+    "sound": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING",
+}
+ENDS = {modality: name.removeprefix("AutoModel") for modality, name in LIBRARIES.items()}
 
 
 def load(
@@ -34,14 +47,15 @@ def load(
     _check_weights(folder)
     with quiet():
         config = _config(folder, trust)
-        kept = _labels_to_keep(config, labels)
+        modality = processors.modality_of(config, folder)
+        kept = _labels_to_keep(config, labels, modality)
         _describe_task(config, kept or list(labels), problem_type)
-        tokenizer = _tokenizer(folder, config, trust)
-        module, info, own = _module(folder, config, trust)
+        processor = processors.PROCESSORS[modality](folder, config, trust)
+        module, info, own = _module(folder, config, trust, modality)
     body = _body(module, own)
     newly = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     _check_loaded(folder, module, body, newly, own)
-    states, stages = _probe(folder, module, body, tokenizer)
+    states, stages = _probe(folder, module, body, processors.probe(modality, processor, config))
     head_new = bool(_outside(module, body, newly))
     if own and not kept and not head_new:
         newly.append(_remake_output(module, len(labels)))
@@ -50,12 +64,14 @@ def load(
         body=body,
         stages=stages,
         width=int(states.shape[-1]) if states is not None else 0,
-        tokenizer=tokenizer,
-        max_positions=_max_positions(body, config, tokenizer),
+        processor=processor,
+        max_positions=processors.max_positions(body, config, processor) if modality == "text" else 0,
         origin=Origin(name, folder, "+".join(digest(path)[:16] for path in sorted(folder.glob("*.safetensors")))),
         told=_told(name, module, body, newly),
-        poolings=_poolings(config, states),
+        poolings=_poolings(config, states, modality),
         own_head=own,
+        calling=processors.CALLING,
+        modality=modality,
         labels=tuple(kept or ()) if own and not head_new else (),
     )
     if run is not None and folder.name != "model":
@@ -170,11 +186,19 @@ def _config(folder: Path, trust: bool) -> Any:
         raise ModelError(f"its config.json is of no known family: {reason}", where=str(folder), remedy=remedy) from None
 
 
-def _labels_to_keep(config: Any, labels: Sequence[str]) -> list[str] | None:
+def modality_of(name: str, revision: str | None = None, trust: bool = False) -> str:
+    """What a row is to a model, from its configuration alone."""
+    run = Run(Path(name)) if is_run(Path(name)) else None
+    folder = find_folder(name, revision) if run is None else _folder_of_run(run)
+    with quiet():
+        return processors.modality_of(_config(folder, trust), folder)
+
+
+def _labels_to_keep(config: Any, labels: Sequence[str], modality: str) -> list[str] | None:
     """The checkpoint's own label order, when its head was trained for the same names."""
     architecture = (getattr(config, "architectures", None) or [""])[0]
     stored = [str(config.id2label[key]) for key in sorted(config.id2label)] if config.id2label else []
-    same = architecture.endswith("ForSequenceClassification") and sorted(stored) == sorted(labels)
+    same = architecture.endswith(ENDS[modality]) and sorted(stored) == sorted(labels)
     return stored if same else None
 
 
@@ -185,34 +209,13 @@ def _describe_task(config: Any, labels: Sequence[str], problem_type: str) -> Non
     config.problem_type = problem_type
 
 
-def _tokenizer(folder: Path, config: Any, trust: bool) -> Any:
-    from transformers import AutoTokenizer
+def _module(folder: Path, config: Any, trust: bool, modality: str) -> tuple[Any, dict[str, Any], bool]:
+    import transformers
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"its tokenizer cannot be loaded: {reason}", where=str(folder)) from None
-    if tokenizer.pad_token_id is None:
-        # Llama and GPT-2 have none; their classifiers read the last token that is not the pad token.
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
-    # XLNet's classifier reads the last position, whatever stands there; all others mind the mask or read the first.
-    tokenizer.padding_side = "left" if getattr(config, "summary_type", None) == "last" else "right"
-    tokenizer.init_kwargs["padding_side"] = tokenizer.padding_side  # What save_pretrained writes.
-    config.pad_token_id = tokenizer.pad_token_id
-    text_config = config.get_text_config()
-    if text_config is not config:
-        text_config.pad_token_id = tokenizer.pad_token_id
-    return tokenizer
-
-
-def _module(folder: Path, config: Any, trust: bool) -> tuple[Any, dict[str, Any], bool]:
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModel, AutoModelForSequenceClassification
-
-    own = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or "AutoModelForSequenceClassification" in (
-        getattr(config, "auto_map", None) or {}
-    )
-    library = AutoModelForSequenceClassification if own else AutoModel
+    name = LIBRARIES[modality]
+    mapping = getattr(transformers, MAPPINGS[modality])
+    own = type(config) in mapping or name in (getattr(config, "auto_map", None) or {})
+    library = getattr(transformers, name if own else "AutoModel")
     try:
         module, info = library.from_pretrained(
             folder,
@@ -241,23 +244,25 @@ def _body(module: Any, own: bool) -> Any:
 
 
 @torch.no_grad()
-def _probe(folder: Path, module: Any, body: Any, tokenizer: Any) -> tuple[torch.Tensor | None, tuple[Stage, ...]]:
-    """One forward pass over two short texts: the body's hidden states (rows, tokens, width), None where it gives
-    something else, and its stages. The whole module runs: some bodies need what it prepares (T5's decoder input)."""
-    encoded = tokenizer(["one two three four five"] * 2, padding=True, return_tensors="pt")
-    wanted = ("input_ids", "attention_mask", "token_type_ids")
-    inputs = {name: encoded[name] for name in wanted if name in encoded}
+def _probe(
+    folder: Path, module: Any, body: Any, inputs: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor | None, tuple[Stage, ...]]:
+    """One forward pass over two rows: the body's hidden states (rows, places, width), None where it gives something
+    else, and its stages. The whole module runs: some bodies need what it prepares (T5's decoder input)."""
     given: list[Any] = []
     handle = body.register_forward_hook(lambda _module, _args, output: given.append(output))
     try:
         stages = find_stages(body, lambda: module(**inputs))
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"cannot read texts alone: {reason}", where=str(folder)) from None
+        raise ModelError(f"cannot read rows alone: {reason}", where=str(folder)) from None
     finally:
         handle.remove()
-    states = getattr(given[-1], "last_hidden_state", None) if given else None
-    return (states if states is not None and states.shape[:2] == inputs["input_ids"].shape else None), stages
+    if not given or getattr(given[-1], "last_hidden_state", None) is None:
+        return None, stages
+    states, _ = processors.CALLING.states(given[-1], inputs)
+    ids = inputs.get("input_ids")
+    return (states if ids is None or states.shape[:2] == ids.shape else None), stages
 
 
 def _outside(module: Any, body: Any, names: Sequence[str]) -> list[str]:
@@ -288,20 +293,11 @@ def _check_loaded(folder: Path, module: Any, body: Any, newly: list[str], own: b
         )
 
 
-def _max_positions(body: Any, config: Any, tokenizer: Any) -> int:
-    """Tokens the model can read: its position table less the rows that padding takes, or what its tokenizer says."""
-    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < 10**9 else []
-    text_config = config.get_text_config()
-    positions = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
-    if isinstance(positions, int) and positions > 0:
-        table = next((m for name, m in body.named_modules() if name.endswith("position_embeddings")), None)
-        padding = getattr(table, "padding_idx", None)
-        limits.append(positions - (0 if padding is None else padding + 1))
-    return int(min(limits, default=512))
-
-
-def _poolings(config: Any, states: torch.Tensor | None) -> tuple[str, ...]:
+def _poolings(config: Any, states: torch.Tensor | None, modality: str) -> tuple[str, ...]:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    if modality != "text":
+        return () if states is None else ("mean", "max")
 
     if states is None or getattr(config, "is_encoder_decoder", False):
         return ()

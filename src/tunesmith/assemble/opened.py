@@ -1,0 +1,172 @@
+"""Rows + recipe -> the pretrained model, and the encoder that makes of a row what the model reads."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_model
+
+from tunesmith.assemble.feeds import PLURALS
+from tunesmith.assemble.rows import Objects, Rows
+from tunesmith.data.encoded import Encoder
+from tunesmith.data.encoders import image
+from tunesmith.data.encoders.tensor import TensorEncoder
+from tunesmith.data.encoders.text import TextEncoder
+from tunesmith.data.items import Modality
+from tunesmith.errors import ModelError, RecipeError
+from tunesmith.models.loaders import named, network, transformers
+from tunesmith.models.loaders.weights import load_weights
+from tunesmith.models.pretrained import Pretrained
+from tunesmith.models.tunable import Tunable
+from tunesmith.recipe.schema import Choice, Model, Recipe
+from tunesmith.run import Run, is_run
+from tunesmith.seeds import fold, seed_everything
+from tunesmith.tasks.task import Target
+
+ENCODERS: dict[str, Callable[[dict[str, Any]], Encoder]] = {
+    "image": image.ImageEncoder.from_json,
+    "tensor": TensorEncoder.from_json,
+}
+"""Modality -> the encoder that a Run kept."""
+
+
+def reads(recipe: Recipe, objects: Objects) -> Callable[[Modality], Modality]:
+    """What the columns hold -> what a row is to the recipe's model, as far as its name tells."""
+    model, run = recipe.model, _network_run(recipe.model.name)
+    if run is not None:
+        kept = cast(Modality, run.network["encoder"]["modality"])
+        return lambda _columns: kept
+    built = objects.model is not None or named.matches(model.name)
+    known = cast("Modality | None", named.modality_of(model.name))
+
+    def modality(columns: Modality) -> Modality:
+        if known is not None:
+            return known
+        if columns == "text" and built:
+            return "table"
+        if columns in ("image", "sound") and not built:
+            return cast(Modality, transformers.modality_of(model.name, model.revision, model.trust))
+        return columns
+
+    return modality
+
+
+def opened(recipe: Recipe, objects: Objects, rows: Rows) -> tuple[Pretrained, Encoder]:
+    """The model with a head for the rows' labels, and the encoder of its inputs."""
+    model = recipe.model
+    seed_everything(fold(recipe.seed, "head"))
+    if (run := _network_run(model.name)) is not None:
+        return _tuned_further(run, objects, rows)
+    if rows.modality != "text" and recipe.data.max_length != "auto":
+        what = f'"data.max_length" has no effect on {PLURALS[rows.modality]}'
+        raise RecipeError(what, where="recipe", remedy="leave it out")
+    if objects.model is None and not named.matches(model.name):
+        if idle := [key for key in ("weights", "options", "expects") if getattr(model, key)]:
+            what = f'"model.{idle[0]}" has no effect on a model of the transformers library'
+            raise RecipeError(what, where="recipe", remedy="leave it out")
+        pretrained = transformers.load(
+            model.name, rows.target.labels, rows.task.problem_type, revision=model.revision, trust=model.trust
+        )
+        if pretrained.modality != rows.modality:
+            what = f"reads {PLURALS[pretrained.modality]}, and the data are {PLURALS[rows.modality]}"
+            remedy = "give another model, or say which columns it reads with --set 'data.inputs=[\"NAME\"]'"
+            raise ModelError(what, where=model.name, remedy=remedy)
+        return pretrained, encoder_of(pretrained, recipe)
+    encoder = _stated_encoder(recipe, objects, rows)
+    head = recipe.model.head
+    layer = head.options.get("layer") if isinstance(head, Choice) and head.name == "own" else None
+    module, told = _module(model, objects.model, encoder, rows.target.num_outputs, pretrained=True)
+    pretrained = network.of_module(
+        module, encoder.blank(2), rows.target.labels, name=model.name, modality=rows.modality, head=layer, told=told
+    )
+    return pretrained, encoder
+
+
+def encoder_of(pretrained: Pretrained, recipe: Recipe) -> Encoder:
+    """The encoder of a model of the transformers library."""
+    if pretrained.modality == "image":
+        channels = getattr(pretrained.module.config, "num_channels", 3)
+        return image.of_processor(pretrained.processor, "pixel_values", channels)
+    asked = recipe.data.max_length
+    most = min(pretrained.max_positions, 512) if asked == "auto" else asked
+    if most > pretrained.max_positions:
+        what = f"data.max_length = {most}, but {recipe.model.name} reads {pretrained.max_positions} tokens at most"
+        raise RecipeError(what, remedy="leave data.max_length out")
+    return TextEncoder(pretrained.processor, most)
+
+
+def rebuilt(run: Run, target: Target, given: torch.nn.Module | None = None) -> tuple[Pretrained, Encoder]:
+    """The network of a Run that is no transformers folder, without its weights, and its encoder."""
+    kept = run.network
+    model = Model.model_validate(kept["model"])
+    if model.name.startswith(named.MEMORY) and given is None:
+        what = f"was made from a network in memory ({model.name.removeprefix(named.MEMORY)})"
+        remedy = "hand it over in Python: tunesmith.load(RUN, model=NETWORK)"
+        raise ModelError(what, where=str(run.path), remedy=remedy)
+    encoder = ENCODERS[kept["encoder"]["modality"]](kept["encoder"])
+    module, _ = _module(model, given, encoder, target.num_outputs, pretrained=False)
+    pretrained = network.of_module(
+        module, encoder.blank(2), target.labels, name=model.name, modality=encoder.modality, head=kept["layer"]
+    )
+    return pretrained, encoder
+
+
+def _tuned_further(run: Run, objects: Objects, rows: Rows) -> tuple[Pretrained, Encoder]:
+    """The network of an earlier Run with its weights; its head is kept where it was trained for the same labels."""
+    measured = run.measured
+    before, head = Target.from_json(measured["target"]), measured["head"]
+    pretrained, encoder = rebuilt(run, before, objects.model)
+    net = Tunable(pretrained, head["name"], head["options"], before.num_outputs)
+    load_model(net, run.weights)
+    labels = rows.target.labels
+    pretrained.told = f"loaded {run.path} ({type(pretrained.module).__name__})"
+    pretrained.origin = network.origin(str(run.path), pretrained.module, pretrained.head_path)
+    if sorted(before.labels) == sorted(labels):
+        pretrained.labels = before.labels
+        if head["name"] == "own":
+            pretrained.own_layer = net.head
+        else:
+            assert net.head is not None
+            pretrained.head_choice = {"options": head["options"], "weights": net.head.state_dict()}
+        pretrained.told += "; nothing newly made"
+    else:
+        pretrained.own_layer = network.anew(pretrained.own_layer, len(labels))
+        pretrained.told += f"; newly made: {pretrained.head_path}"
+    return pretrained, encoder
+
+
+def _network_run(name: str) -> Run | None:
+    """The Run of this name, if it keeps a network that is no transformers folder."""
+    path = Path(name)
+    run = Run(path) if is_run(path) else None
+    return run if run is not None and (path / "network.json").is_file() else None
+
+
+def _stated_encoder(recipe: Recipe, objects: Objects, rows: Rows) -> Encoder:
+    """The encoder that the network's library states, or that the training rows tell."""
+    model = recipe.model
+    stated = named.inputs_of(model.name) if objects.model is None else None
+    if stated is not None:
+        return image.stated(stated, model.expects)
+    if rows.modality == "image":
+        return image.learnt(rows.table, rows.inputs, rows.split.train, model.expects)
+    if rows.modality == "tensor":
+        return TensorEncoder.learnt(rows.table, rows.inputs)
+    what = f"reads no {PLURALS[rows.modality]}"
+    raise ModelError(what, where=model.name, remedy="give images, tensors, or another model")
+
+
+def _module(
+    model: Model, given: torch.nn.Module | None, encoder: Encoder, num_outputs: int, *, pretrained: bool
+) -> tuple[torch.nn.Module, list[str]]:
+    """The network, with the account of a file of weights where one is named; a person's own is copied first."""
+    if given is not None:
+        module = copy.deepcopy(given)
+    else:
+        module = named.build(model, encoder.blank(2), num_outputs, pretrained=pretrained)
+    told = load_weights(module, model.weights) if pretrained and model.weights is not None else []
+    return module, told

@@ -1,0 +1,59 @@
+"""What training and prediction need of rows and of what turns them into tensors, whatever a row is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from tunesmith.data.items import Modality
+from tunesmith.data.table import Table
+
+
+class Encoded(Protocol):
+    """The rows of a Table as a model reads them."""
+
+    @property
+    def table(self) -> Table: ...
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """The length of each row (tokens, frames), after a cut; None where all rows cost the same, or it is unknown."""
+
+    @property
+    def longest(self) -> int:
+        """Of the longest row, before the cut."""
+
+    @property
+    def num_cut(self) -> int:
+        """Rows that were cut."""
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+        """The tensors of the given row numbers; with lengths, padded, `attention_mask` (rows, places) among them."""
+
+    def keys(self, rows: np.ndarray) -> list[bytes] | None:
+        """A digest (16 bytes) of what the model reads of each row; None where rows are made anew at each reading."""
+
+
+class Encoder(Protocol):
+    """From rows to tensors: the same for training and for prediction, and kept in the Run."""
+
+    @property
+    def modality(self) -> Modality: ...
+
+    @property
+    def most(self) -> str:
+        """The longest row that is read whole, with its unit: "512 tokens"; "" where none is cut."""
+
+    def blank(self, num_rows: int) -> dict[str, Tensor]:
+        """The tensors of so many rows that say nothing: what a network is tried on."""
+
+    def encode(self, table: Table, inputs: tuple[str, ...]) -> Encoded:
+        """The rows of an identified Table; DataError names the row that cannot be read."""
+
+    def plain(self, table: Table, inputs: tuple[str, ...], rows: np.ndarray) -> Any:
+        """What a model that was not pretrained could learn from: texts, or an array (rows, features)."""
+
+    def as_json(self) -> dict[str, Any] | None:
+        """What a Run keeps to make the encoder again; None where it lies in the model's own folder."""
