@@ -231,7 +231,10 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     apply_edits(recipe, pretrained)
     rows = rows.ordered(pretrained.labels)
     encoded = encoder.encode(rows.table, rows.inputs)
+    told = len(rows.notes)
     rows = without_unreadable(rows, encoded, recipe.data.clean.missing)
+    for note in rows.notes[told:]:
+        tell(note)
     plan = plan_of(recipe, pretrained)
     _check_rates(recipe, plan)
     _check_average(recipe, rows)
