@@ -13,6 +13,8 @@ EXTRA_OF = {
     "lion_pytorch": "optim",
     "pandas": "data",
     "schedulefree": "optim",
+    "timm": "timm",
+    "torchvision": "torchvision",
 }
 
 
