@@ -66,9 +66,8 @@ def _digits(out: Path | str | None, tell: Tell) -> Run:
     for name in ["from scratch", *plugins.names("strategy")]:
         began = time.perf_counter()
         model, strategy = ("new:cnn", "full") if name == "from scratch" else (source, name)
-        runs[name] = fit(
-            rows["train"], model, strategy=strategy, out=place / name.replace(" ", "-"), settings=_FAST, quiet=True, **parts
-        )
+        folder = place / name.replace(" ", "-")
+        runs[name] = fit(rows["train"], model, strategy=strategy, out=folder, settings=_FAST, quiet=True, **parts)
         seconds = time.perf_counter() - began
         plan = check(rows["train"], model, strategy=strategy, plan=True, tell=lambda _line: None, **parts)
         trained = max(phase.trainable for phase in plan.phases)
@@ -80,11 +79,11 @@ def _digits(out: Path | str | None, tell: Tell) -> Run:
     return runs[best]
 
 
-_FAST = ["evaluate.metrics=[\"accuracy\"]"]
+_FAST = ['evaluate.metrics=["accuracy"]']
 
 
 def _rows_of_digits() -> dict[str, Any]:
-    """Pictures and labels: those of 0 to 4, and of 5 to 9 ten of each to train on, ten to choose by, the rest as test."""
+    """Pictures and labels: of 0 to 4 all, of 5 to 9 ten of each to train on, ten to choose by, the rest as test."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
