@@ -13,6 +13,10 @@ EXTRA_OF = {
     "lion_pytorch": "optim",
     "pandas": "data",
     "schedulefree": "optim",
+    "soundfile": "sound",
+    "soxr": "sound",
+    "timm": "timm",
+    "torchvision": "torchvision",
 }
 
 

@@ -265,6 +265,7 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: Encoded, machine: Mach
         modality=rows.modality,
         max_positions=pretrained.max_positions,
         longest=encoded.longest,
+        seconds=getattr(encoded, "seconds", 0.0),
         device=str(machine.device) if machine.world == 1 else machine.device.type,
         precision=machine.precision,
         split=rows.split.how,

@@ -51,6 +51,8 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     }
     if facts.modality == "text":
         chosen["data.max_length"] = _max_length(facts)
+    if facts.modality == "sound":
+        chosen["data.max_length"] = (facts.seconds, f"seconds; the longest sound has {facts.longest}")
     tree = recipe.model_dump()
     reasons = {path: "measured on the rows: see measured.json" for path in MEASURED if _get(tree, path) == "auto"}
     for path, (value, reason) in chosen.items():
