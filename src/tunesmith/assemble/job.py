@@ -231,7 +231,10 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     apply_edits(recipe, pretrained)
     rows = rows.ordered(pretrained.labels)
     encoded = encoder.encode(rows.table, rows.inputs)
+    told = len(rows.notes)
     rows = without_unreadable(rows, encoded, recipe.data.clean.missing)
+    for note in rows.notes[told:]:
+        tell(note)
     plan = plan_of(recipe, pretrained)
     _check_rates(recipe, plan)
     _check_average(recipe, rows)
@@ -266,6 +269,7 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: Encoded, machine: Mach
         max_positions=pretrained.max_positions,
         longest=encoded.longest,
         seconds=getattr(encoded, "seconds", 0.0),
+        new=pretrained.origin.name.startswith("new:"),
         device=str(machine.device) if machine.world == 1 else machine.device.type,
         precision=machine.precision,
         split=rows.split.how,

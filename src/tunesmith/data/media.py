@@ -71,7 +71,7 @@ def _kind_of_value(value: Any) -> Literal["image", "sound", "array"] | None:
     if isinstance(value, dict):
         start, name = value["bytes"] or b"", (value["path"] or "").lower()
     if start.startswith(NUMPY):
-        return "array"
+        return "sound" if opened(start).ndim == 1 else "array"
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return "image"
     for magic, kind in _MAGIC:

@@ -70,6 +70,8 @@ def seconds_and_rate(value: Any, given: int | None) -> tuple[float, int] | None:
 
 
 def _read(value: Any, rate: int, seconds: float, given: int | None) -> Sound:
+    if value is None:
+        raise FileNotFoundError
     source = media.opened(value)
     if isinstance(source, str):
         if not os.path.isfile(source):

@@ -211,8 +211,11 @@ def of_extractor(
 def learnt(
     table: Table, inputs: tuple[str, ...], rows: np.ndarray, asked: Mapping[str, Any], seconds: float | None
 ) -> SoundEncoder:
-    """An encoder for a net that says nothing of its inputs: log-mel spectrograms at the training sounds' usual rate, as
-    long as the longest of them, with their mean and spread; or as `asked` (rate, mels, mean, std)."""
+    """An encoder for a net that says nothing of its inputs: log-mel spectrograms at the training sounds' usual rate,
+    with their mean and spread, or as `asked` (rate, mels, mean, std).
+
+    They are as long as 95 % of the training sounds, and one longer sound in twenty is cut: a length that fits the
+    longest of all makes most of each spectrogram padding."""
     if unknown := [key for key in asked if key not in STATED]:
         what = f'"model.expects" of sounds has no "{unknown[0]}"'
         raise RecipeError(what, where="recipe", remedy=nearest(unknown[0], STATED))
@@ -221,7 +224,7 @@ def learnt(
     some = train.take(spread(len(rows)))
     given = asked.get("rate")
     rate = given or min(MOST_RATE, _usual_rate(some, inputs[0]))
-    seconds = seconds or _longest(train, inputs[0], given)
+    seconds = seconds or _longest(train, inputs[0], given, 0.95)
     frames = spectra.num_frames(int(seconds * rate), rate)
     blank = LogMel(rate, asked.get("mels", 64), frames, 0.0, 1.0)
     if {"mean", "std"} <= set(asked):
@@ -247,10 +250,11 @@ def _moments(table: Table, column: str, encoder: SoundEncoder) -> tuple[float, f
     return round(float(values.mean()), 6), round(max(float(values.std()), 1e-3), 6)
 
 
-def _longest(table: Table, column: str, given: int | None) -> float:
-    """Seconds of the longest sound, rounded up to a tenth, `MOST_SECONDS` at most; from the headers of the files."""
-    known = _headers(table, column, given)
-    longest = max((seconds for seconds, _ in known), default=MOST_SECONDS)
+def _longest(table: Table, column: str, given: int | None, share: float = 1.0) -> float:
+    """Seconds that this share of the sounds do not exceed, rounded up to a tenth, `MOST_SECONDS` at most; from the
+    headers of the files."""
+    known = [seconds for seconds, _ in _headers(table, column, given)]
+    longest = float(np.quantile(known, share, method="inverted_cdf")) if known else MOST_SECONDS
     return min(MOST_SECONDS, math.ceil(10 * longest - 1e-6) / 10)
 
 
