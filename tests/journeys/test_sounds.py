@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 from safetensors.torch import load_file
 
 import tunesmith
-from tunesmith.errors import DataError, RecipeError
+from tunesmith import pipeline
+from tunesmith.errors import DataError, Interrupted, RecipeError
 
 SHORT = ("train.length=2 epochs", "train.lr=1e-2", 'evaluate.metrics=["accuracy"]')
 FAMILIES = ("wav2vec2", "hubert", "ast", "whisper")
@@ -68,31 +68,27 @@ def test_a_file_that_cannot_be_read_is_not_predicted(run, tones, tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_folder_of_a_model_gives_the_same_outside_of_tunesmith(sound_model, tones, tmp_path, family):
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
     settings = [*SHORT, "train.length=4 steps", "model.head=own"]
-    run = tunesmith.fit(tones, str(sound_model(family)), out=tmp_path / "run", device="cpu", quiet=True,
-                        settings=settings)  # fmt: skip
-    files = [tones / "low" / "03.wav", tones / "high" / "44.wav"]
-    ours = tunesmith.load(run).predictions([str(path) for path in files]).outputs
-    code = (
-        "import sys, soundfile, soxr, torch, json\n"
-        "from transformers import AutoFeatureExtractor, AutoModelForAudioClassification\n"
-        "folder, width, *files = sys.argv[1:]\n"
-        "extract, rows = AutoFeatureExtractor.from_pretrained(folder), []\n"
-        "model = AutoModelForAudioClassification.from_pretrained(folder).eval()\n"
-        "more = {'padding': 'max_length', 'max_length': int(width), 'truncation': True} if int(width) else {}\n"
-        "for file in files:\n"
-        "    samples, rate = soundfile.read(file, dtype='float32')\n"
-        "    samples = soxr.resample(samples, rate, extract.sampling_rate)\n"
-        "    inputs = extract(samples, sampling_rate=extract.sampling_rate, return_tensors='pt', **more)\n"
-        "    with torch.no_grad(): rows.append(model(**inputs).logits[0].tolist())\n"
-        "print(json.dumps([rows, model.config.id2label]))\n"
+    run = tunesmith.fit(
+        tones, str(sound_model(family)), out=tmp_path / "run", device="cpu", quiet=True, settings=settings
     )
-    width = int(run.recipe.data.max_length * 2000) if family == "hubert" else 0
-    done = subprocess.run([sys.executable, "-c", code, run.model, str(width), *files], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    theirs, labels = json.loads(done.stdout.splitlines()[-1])
+    files = [str(tones / "low" / "03.wav"), str(tones / "high" / "44.wav")]
+    ours = tunesmith.load(run).predictions(files).outputs
+    extract = AutoFeatureExtractor.from_pretrained(run.model)
+    model = AutoModelForAudioClassification.from_pretrained(run.model).eval()
+    width = int(run.recipe.data.max_length * extract.sampling_rate)
+    more = {"padding": "max_length", "max_length": width, "truncation": True} if family == "hubert" else {}
+    theirs = []
+    for file in files:
+        samples, rate = soundfile.read(file, dtype="float32")
+        samples = soxr.resample(samples, rate, extract.sampling_rate)
+        inputs = extract(samples, sampling_rate=extract.sampling_rate, return_tensors="pt", **more)
+        with torch.no_grad():
+            theirs.append(model(**inputs).logits[0].numpy())
     assert np.allclose(ours, theirs, atol=1e-5)
-    assert sorted(labels.values()) == ["high", "low"]
+    assert sorted(model.config.id2label.values()) == ["high", "low"]
 
 
 def test_a_head_for_the_same_labels_is_kept(sound_model, tones, tmp_path):
@@ -130,20 +126,27 @@ def test_few_sounds_are_cross_validated(tones, tmp_path, tone):
     assert run.scores["valid"]["accuracy"]["value"] > 0.8
 
 
+class Asked:
+    """In place of the signals: someone asks to stop at once."""
+
+    code = 75
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tones, tmp_path, sound_model):
-    command = [sys.executable, "-m", "tunesmith", "fit"]
-    options = ["--model", sound_model("hubert"), "--device", "cpu", "--quiet"]
-    for setting in ("train.length=30 steps", "train.every.save=10 steps", "model.head=own", "train.lr=1e-2"):
-        options += ["--set", setting]
-    subprocess.run([*command, tones, *options, "--out", tmp_path / "whole"], check=True, capture_output=True)
-    half = subprocess.Popen([*command, tones, *options, "--out", tmp_path / "half"], stderr=subprocess.PIPE)
-    while not any((tmp_path / "half" / "checkpoints").glob("step-*")) and half.poll() is None:
-        pass
-    half.kill()
-    half.communicate()
-    assert not (tmp_path / "half" / "model").exists(), "it was stopped before its end"
-    tunesmith.fit(resume=tmp_path / "half", quiet=True)
-    before, after = (load_file(tmp_path / name / "tunesmith.safetensors") for name in ("whole", "half"))
+    options = {"device": "cpu", "quiet": True, "settings": [*SHORT, "train.length=6 steps", "model.head=own"]}
+    whole = tunesmith.fit(tones, str(sound_model("hubert")), out=tmp_path / "whole", **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "Signals", Asked)
+        with pytest.raises(Interrupted, match="saved at step 1"):
+            tunesmith.fit(tones, str(sound_model("hubert")), out=tmp_path / "half", **options)
+    resumed = tunesmith.fit(resume=tmp_path / "half", quiet=True)
+    before, after = load_file(whole.weights), load_file(resumed.weights)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 

@@ -93,8 +93,9 @@ class Waveform:
 
     def lengths(self, counts: np.ndarray) -> np.ndarray:
         counts = np.full_like(counts, self.width) if self.width else np.maximum(counts, self._least())
-        found: np.ndarray = self._places(counts) if self.layers else counts * PER_SECOND // self.rate
-        return np.maximum(1, found)
+        places = self._places(counts) if self.layers else counts * PER_SECOND // self.rate
+        found: np.ndarray = np.maximum(1, places)
+        return found
 
     def as_json(self) -> None:
         """The extractor lies in the model's folder."""
