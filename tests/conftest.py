@@ -29,6 +29,8 @@ REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("real") and not REAL_DATA.is_dir():
         pytest.skip(f"real data is not at {REAL_DATA}")
+    if item.get_closest_marker("torchvision") and importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed here: make torchvision")
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,10 @@ from torch import nn
 
 from tunesmith import choices
 from tunesmith.assemble.job import Job
-from tunesmith.assemble.loaded import Loaded, load_run
+from tunesmith.assemble.loaded import Loaded, load_run, some
 from tunesmith.assemble.rows import Objects, target_values, unseen_labels
 from tunesmith.data.profile import missing_rows
 from tunesmith.data.sources import open_source
-from tunesmith.data.table import Table
 from tunesmith.delivery import estimate, lr_range, plan_table, rows_out, scores
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
@@ -165,35 +164,15 @@ class Model:
 
     def predict(self, rows: Any) -> list[Any]:
         """The label (or labels, or value) of each row: texts, pairs of texts, or any source that `fit` takes."""
-        return self.predictions(rows).decoded if _some(rows) else []
+        return self.predictions(rows).decoded if some(rows) else []
 
     def probabilities(self, rows: Any) -> np.ndarray:
         """(rows, labels); the values themselves for a regression."""
-        return self.predictions(rows).probabilities if _some(rows) else np.empty((0, len(self.labels)))
+        return self.predictions(rows).probabilities if some(rows) else np.empty((0, len(self.labels)))
 
     def predictions(self, rows: Any) -> Predictions:
         """Ids, outputs and decoded values of each row."""
-        return self.loaded.predict_table(self.table(rows))
-
-    def table(self, rows: Any) -> Table:
-        """The rows as an identified Table with the columns that the model reads."""
-        inputs = self.loaded.inputs
-        if isinstance(rows, str) and rows != "-" and not Path(rows).suffix and not Path(rows).exists() and " " in rows:
-            raise DataError("one text alone is taken as the name of a file", where=rows, remedy="predict([text])")
-        several = str | list | tuple if isinstance(rows, list) else str  # (texts, labels) is a source, and a tuple
-        if isinstance(rows, list | tuple | np.ndarray) and _some(rows) and isinstance(rows[0], several):
-            columns = [rows] if isinstance(rows[0], str) else list(zip(*rows, strict=True))
-            if len(columns) != len(inputs):
-                remedy = f"it reads {' and '.join(inputs)}"
-                raise DataError(f"the model reads {len(inputs)} texts a row and got {len(columns)}", remedy=remedy)
-            rows = dict(zip(inputs, map(list, columns), strict=True))
-        tables = open_source(rows)
-        table = tables.get("", tables.get("test", next(iter(tables.values()))))
-        missing = [name for name in inputs if name not in table.column_names]
-        if missing:
-            what = f'the model reads the column "{missing[0]}", which is not there'
-            raise DataError(what, where=table.source, remedy=f"columns: {', '.join(table.column_names)}")
-        return table.identified(inputs)
+        return self.loaded.predict_table(self.loaded.table(rows))
 
 
 def predict(
@@ -203,20 +182,22 @@ def predict(
     *,
     proba: bool = False,
     device: str = "auto",
+    model: nn.Module | None = None,
     tell: Tell = say,
 ) -> pa.Table:
     """Predict every row of `data`: its columns, `prediction`, and `probability_<label>` with `proba`; written to `out`
     (.csv, .tsv, .jsonl, .parquet; `-` is standard output) when given."""
     if out is not None:
         rows_out.check_name(str(out))
-    model = load(run, device=device)
-    table = model.table(data)
+    loaded = load(run, device=device, model=model)
+    table = loaded.loaded.table(data)
     for note in table.notes:
         tell(note)
-    if empty := len(missing_rows(table, model.loaded.inputs)):
-        tell(f"{table.source}: without {' or '.join(model.loaded.inputs)}, read as an empty text: {empty} of its rows")
-    result = rows_out.with_predictions(table, model.loaded.predict_table(table), proba=proba)
-    if table.arrow is not None and result.num_columns < table.arrow.num_columns + 1 + proba * len(model.labels):
+    inputs = loaded.loaded.inputs
+    if loaded.loaded.encoder.modality == "text" and (empty := len(missing_rows(table, inputs))):
+        tell(f"{table.source}: without {' or '.join(inputs)}, read as an empty text: {empty} of its rows")
+    result = rows_out.with_predictions(table, loaded.loaded.predict_table(table), proba=proba)
+    if table.arrow is not None and result.num_columns < table.arrow.num_columns + 1 + proba * len(loaded.labels):
         tell(f"{table.source}: its own prediction columns are replaced by the new ones")
     if out is not None:
         rows_out.write(result, str(out))
@@ -230,6 +211,7 @@ def evaluate(
     metrics: Sequence[Callable[..., float]] = (),
     out: Path | str | None = None,
     device: str = "auto",
+    model: nn.Module | None = None,
     tell: Tell = say,
 ) -> dict[str, Any]:
     """Score a Run on labelled rows: metric -> {value, low, high}; written to `out`, a .json file, by default inside the
@@ -237,11 +219,11 @@ def evaluate(
     if out is not None and Path(out).suffix != ".json":
         raise RecipeError("scores are written as .json", where=str(out), remedy=str(Path(out).with_suffix(".json")))
     run = run if isinstance(run, Run) else open_run(run)
-    model = load(run, device=device)
-    table, target, task = model.table(data), model.loaded.target, model.loaded.task
+    loaded = load(run, device=device, model=model).loaded
+    table, target, task = loaded.table(data), loaded.target, loaded.task
     values = target_values(table, tuple(name for name in target.columns if not name.startswith("separator=")))
     codes = task.encode(values, target)
-    predictions = model.loaded.predict_table(table, codes)
+    predictions = loaded.predict_table(table, codes)
     known = intervals.known_rows(codes)
     if not known.any():
         kinds = "numbers" if task.name == "regression" else f"labels: {', '.join(target.labels)}"
@@ -366,11 +348,6 @@ def _is_network(thing: Any) -> bool:
 def _path(thing: Any) -> Any:
     """`thing` if it names a place, else None."""
     return thing if isinstance(thing, str | Path) else None
-
-
-def _some(rows: Any) -> bool:
-    """Whether there is a row; only what is plainly empty has none."""
-    return not (isinstance(rows, list | tuple | np.ndarray) and len(rows) == 0)
 
 
 def _digest(thing: Any) -> str:

@@ -19,7 +19,6 @@ from tunesmith.models.tunable import HEAD
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.run import Run
 from tunesmith.training import machine
-from tunesmith.verbs import Model
 
 LONG = " ".join(["word1 word2 word3"] * 40)
 TEXTS = ["word5 word6", "word7", f"word8 {LONG}", "word9 word10 word11 word12"]
@@ -134,7 +133,7 @@ def answers(run: Run, texts: list[Any]) -> Any:
     """The Run's own predictions for texts or pairs, and its net."""
     loaded = load_run(run, machine.start("cpu", "fp32"))
     columns = zip(*texts, strict=True) if isinstance(texts[0], list) else [texts]
-    table = Model(loaded).table(dict(zip(loaded.inputs, map(list, columns), strict=True)))
+    table = loaded.table(dict(zip(loaded.inputs, map(list, columns), strict=True)))
     return loaded.predict_table(table), loaded.net
 
 

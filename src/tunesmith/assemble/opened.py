@@ -19,6 +19,7 @@ from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.data.items import Modality
 from tunesmith.errors import ModelError, RecipeError
 from tunesmith.models.loaders import named, network, transformers
+from tunesmith.models.loaders.channels import fit_channels
 from tunesmith.models.loaders.weights import load_weights
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.tunable import Tunable
@@ -185,4 +186,6 @@ def _module(
     else:
         module = named.build(model, encoder.blank(2), num_outputs, pretrained=pretrained)
     told = load_weights(module, model.weights) if pretrained and model.weights is not None else []
+    if isinstance(encoder, image.ImageEncoder):
+        told += filter(None, [fit_channels(module, encoder.channels)])
     return module, told

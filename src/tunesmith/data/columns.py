@@ -177,6 +177,8 @@ def _inputs(table: Table, columns: Sequence[Column], targets: Sequence[str], mod
         return _features(table, columns)
     if modality != "text":
         return _media(table, columns, modality)
+    # Names of pictures and sounds are no texts.
+    columns = [column for column in columns if kind_of(table, column.name) is None]
     named = {_plain_name(column): column.name for column in reversed(columns) if column.kind in ("text", "category")}
     for first, second in PAIRS:
         if first in named and second in named:

@@ -31,6 +31,7 @@ _MAGIC = (
     (b"\xff\xfb", "sound"),
     (b"RIFF", "sound"),
 )
+PNG_MODES = ("1", "L", "P", "RGB", "RGBA", "LA", "I;16")
 SAMPLE = 20
 """So many values tell what a column holds."""
 
@@ -105,8 +106,27 @@ def opened(value: Any) -> Any:
     return value
 
 
-def packed(array: np.ndarray) -> bytes:
-    """An array as bytes that `opened` gives back."""
+def packed(value: Any) -> bytes:
+    """An array, a tensor or a picture of Pillow as bytes that a decoder reads, or `opened` gives back."""
     file = io.BytesIO()
-    np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+    if hasattr(value, "getbands"):
+        value.save(file, "PNG" if value.mode in PNG_MODES else "TIFF")
+    else:
+        np.save(file, np.ascontiguousarray(value), allow_pickle=False)
     return file.getvalue()
+
+
+def packed_column(values: Any) -> pa.Array:
+    """Arrays or pictures, one a row, as a column."""
+    return pa.array([packed(value) for value in values], pa.large_binary())
+
+
+def is_media(values: Any) -> bool:
+    """Whether `values` are arrays or pictures in memory, one a row."""
+    if hasattr(values, "ndim"):
+        return bool(values.ndim > 2)
+    return (
+        isinstance(values, list)
+        and bool(values)
+        and all(hasattr(value, "getbands") or getattr(value, "ndim", 0) > 1 for value in values)
+    )

@@ -18,6 +18,9 @@ def epoch_batches(num_rows: int, lengths: np.ndarray | None, *, batch: int, seed
         pools = [order[start : start + POOL * batch] for start in range(0, num_rows, POOL * batch)]
         order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
     batches = [order[start : start + batch] for start in range(0, num_rows, batch)]
+    if len(batches) > 1 and len(batches[-1]) == 1 < batch - 1:
+        # BatchNorm has no statistics of one row.
+        batches[-2:] = [batches[-2][:-1], np.concatenate([batches[-2][-1:], batches[-1]])]
     if lengths is not None:
         batches = [batches[index] for index in random.permutation(len(batches))]
     return batches

@@ -20,7 +20,7 @@ _CARD = """\
 library_name: {{ library }}
 {% if on_hub %}base_model: {{ on_hub }}
 {% endif -%}
-pipeline_tag: text-classification
+pipeline_tag: {{ pipeline }}
 tags: [tunesmith]
 ---
 {% endif -%}
@@ -52,18 +52,20 @@ The output is the value itself.
 {%- if recipe.model.trust %} **The model brings Python code of its own, which was trusted.**{% endif %}
 
 ## Use it
-{% if not front %}
+{% if not front and memory %}
+The network came from memory: hand it over again, in Python.
+{% elif not front %}
 ```console
-$ tunesmith predict {{ shell }} new.csv -o predictions.csv --proba
+$ tunesmith predict {{ shell }} {{ files }} -o predictions.csv --proba
 $ tunesmith evaluate {{ shell }} labelled.csv
 ```
-
+{% endif %}{% if not front %}
 In Python, the model stays in memory between calls:
 
 ```python
 import tunesmith
 
-model = tunesmith.load({{ path | tojson }})
+model = tunesmith.load({{ path | tojson }}{{ ", model=network" if memory }})
 print(model.predict({{ example }}))
 ```
 
@@ -92,8 +94,22 @@ In the folder that holds this file:
 _OWN = """\
 from transformers import pipeline
 
-classify = pipeline("text-classification", model={path}, truncation=True)
+classify = pipeline("{pipeline}", model={path}{options})
 print(classify({example}, top_k=None))  # {note}"""
+
+_PLAIN = """\
+import torch
+
+weights = torch.load({path} + "/model.pth", weights_only=True)
+print({{name: tuple(tensor.shape) for name, tensor in weights.items()}})
+# network.load_state_dict(weights): {network}, with {outputs} outputs in its layer "{layer}": {note}"""
+
+_BODY = """\
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+body = AutoModel.from_pretrained({path})
+head = load_file({path} + "/head.safetensors")  # reads the pooled states of the body"""
 
 _POOLED = """\
 {imports}from sentence_transformers import SentenceTransformer
@@ -109,8 +125,26 @@ _LINKS = {
 }
 
 
-def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str]) -> None:
+PIPELINES = {
+    "text": "text-classification",
+    "image": "image-classification",
+    "sound": "audio-classification",
+    "table": "tabular-classification",
+    "tensor": "other",
+}
+EXAMPLES = {
+    "text": ('["a text"]', "new.csv"),
+    "image": ('["photo.jpg"]', "photos/"),
+    "sound": ('["sound.wav"]', "sounds/"),
+    "table": ('"new.csv"', "new.csv"),
+    "tensor": ("dataset", "new.csv"),
+}
+"""Modality -> rows as Python writes them, and a file or folder of them."""
+
+
+def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str], modality: str) -> None:
     """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model."""
+    plain = (run.path / "network.json").is_file()
     own = run.measured["head"]["name"] == "own"
     inputs = () if recipe.data.inputs == "auto" else recipe.data.inputs
     scores = run.scores
@@ -124,7 +158,10 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
         text = template.render(
             front=front,
             published=recipe.deliver.push,
-            library="transformers" if own else "sentence-transformers",
+            library="torch" if plain else "transformers" if own or modality != "text" else "sentence-transformers",
+            pipeline=PIPELINES[modality],
+            files=EXAMPLES[modality][1],
+            memory=plain and run.network["model"]["name"].startswith("memory:"),
             on_hub=None if local else recipe.model.name,
             model=Path(recipe.model.name).name if local else recipe.model.name,
             recipe=recipe,
@@ -136,22 +173,39 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             rows=num_rows,
             metrics=metrics,
             caution=_caution(scores),
-            example=_example(len(inputs), own=False),
-            lines=_lines(place, task, target, len(inputs), own=own),
+            example=_example(len(inputs), own=False) if modality == "text" else EXAMPLES[modality][0],
+            lines=_network_lines(place, run, target)
+            if plain
+            else _lines(place, task, target, len(inputs), own, modality),
             path=str(run.path.resolve()),
             shell=shlex.quote(str(run.path)),
         )
         write_text(folder / "README.md", text)
 
 
-def _lines(place: str, task: Task, target: Target, num_inputs: int, *, own: bool) -> str:
+def _network_lines(place: str, run: Run, target: Target) -> str:
+    """The Python lines that open the state dict of a network."""
+    network = run.network
+    name = network["model"]["name"]
+    known = "your network" if name.startswith(("memory:", "code:")) else name
+    note = ", ".join(target.labels[:3]) + (" ..." if len(target.labels) > 3 else "")
+    return _PLAIN.format(
+        path=json.dumps(place), network=known, outputs=len(target.labels), layer=network["layer"], note=note
+    )
+
+
+def _lines(place: str, task: Task, target: Target, num_inputs: int, own: bool, modality: str) -> str:
     """The Python lines that use model/ without Tunesmith."""
     more = " ..." if len(target.labels) > 3 else ""
     note = "one value a row" if task.name == "regression" else f"probabilities of {', '.join(target.labels[:3])}{more}"
     link = _LINKS.get(task.name, "outputs")
+    if modality != "text" and not own:
+        return _BODY.format(path=json.dumps(place))
     return (_OWN if own else _POOLED).format(
         path=json.dumps(place),
-        example=_example(num_inputs, own=own),
+        pipeline=PIPELINES[modality],
+        options=", truncation=True" if modality == "text" else "",
+        example=_example(num_inputs, own=own) if modality == "text" else EXAMPLES[modality][0],
         note=note,
         link=link,
         imports="import torch\n" if link.startswith("torch.") else "",

@@ -155,8 +155,9 @@ def save_model(job: Job, run: Run, net: Tunable) -> None:
     if job.machine.first:
         net.to("cpu")
         if lora.adapters(job.pretrained.body):
-            with whole_folder(run.path / "adapter") as temporary:
-                peft.write(net, job.pretrained, target.labels, job.recipe.model.trust, temporary)
+            if not net.head_path:  # Its library can load the base that an adapter stands on; nobody else's can.
+                with whole_folder(run.path / "adapter") as temporary:
+                    peft.write(net, job.pretrained, target.labels, job.recipe.model.trust, temporary)
             lora.merge(job.pretrained)
         with whole_folder(run.model) as temporary:
             _export(job, net, temporary)
@@ -205,7 +206,7 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
     counts = {part: f"{len(getattr(job.rows.split, part))} rows" for part in ("train", "valid", "test")}
     if job.rows.cross_validated:
         counts["valid"] = f"{len(job.rows.split.train)} rows, each predicted by a model that did not train on it"
-    card.write(run, job.recipe, job.rows.task, job.rows.target, counts)
+    card.write(run, job.recipe, job.rows.task, job.rows.target, counts, job.rows.modality)
     for best in run.checkpoints.glob("best-*"):
         best.unlink()
     for old in sorted(run.checkpoints.glob("step-*"))[:-1]:

@@ -44,7 +44,7 @@ def metric_names(recipe: Recipe) -> list[str]:
 def score_run(job: Job, run: Run) -> None:
     """Predict valid and test with the reloaded model, learn the baselines, and write predictions and scores.json."""
     started = time.perf_counter()
-    loaded = load_run(run, replace(job.machine, precision="fp32"))
+    loaded = load_run(run, replace(job.machine, precision="fp32"), job.objects.model)
     names = metric_names(job.recipe)
     scores: dict[str, Any] = {}
     parts = {"valid": job.rows.split.valid, "test": job.rows.split.test}

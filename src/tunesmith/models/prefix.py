@@ -261,7 +261,7 @@ def _outermost(net: Tunable, depth: int) -> list[str]:
     """The largest modules with weights that lie in the frozen stages; the whole body where all of it is frozen."""
     if depth == len(net.stages) - 1 and not net.head_path:
         return [net.body_name]
-    named = dict(net.named_modules())
+    named = dict(net.named_modules(remove_duplicate=False))
     modules = [name for stage in net.stages[:depth] for name in stage.modules]
     # What has no weights (rotary angles, activations) is no work worth saving, and later stages may read it.
     return [name for name in modules if any(True for _ in named[name].parameters())]
@@ -335,7 +335,7 @@ def _run_with(net: Tunable, inputs: Mapping[str, Tensor], found: Mapping[str, An
 @contextlib.contextmanager
 def _replaced(net: Tunable, outputs: Mapping[str, Any]) -> Iterator[None]:
     """Modules that give these outputs instead of running."""
-    named = dict(net.named_modules())
+    named = dict(net.named_modules(remove_duplicate=False))
     modules = {name: named[name] for name in outputs}
     for name, module in modules.items():
         module.__dict__["forward"] = lambda *_args, _output=outputs[name], **_kwargs: _output
@@ -350,7 +350,7 @@ def _replaced(net: Tunable, outputs: Mapping[str, Any]) -> Iterator[None]:
 def _captured(net: Tunable, calls: Mapping[str, int], *, stop: bool = False) -> Iterator[dict[str, list[Any]]]:
     """What the named modules give, call by call, in the order of their first; with `stop` the pass ends when each has
     been called so often."""
-    named = dict(net.named_modules())
+    named = dict(net.named_modules(remove_duplicate=False))
     found: dict[str, list[Any]] = {}
     handles = []
 

@@ -71,6 +71,8 @@ class Pretrained:
     """Whether the kept own head of a regression was brought from the target's unit to standard deviations."""
     head_choice: dict[str, Any] = field(default_factory=dict)
     """The pooled head of an earlier Run: its options and its weights."""
+    fixed_statistics: bool = False
+    """Whether every BatchNorm stays in evaluation mode."""
     switches: list[tuple[Any, str, Any]] | None = None
     """What acts at random over the stages (layerdrop, masked inputs): holder, name and first value."""
     added: set[int] = field(default_factory=set)
@@ -82,6 +84,8 @@ class Pretrained:
         holds = {module: stage.name for stage in self.stages for module in stage.modules}
         found: dict[str, list[str]] = {stage.name: [] for stage in self.stages}
         for name, parameter in self.body.named_parameters():
+            if self.head_path and name.startswith(f"{self.head_path}."):
+                continue
             home = before.get(id(parameter))
             if home is None:
                 self.added.add(id(parameter))

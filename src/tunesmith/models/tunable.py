@@ -47,7 +47,7 @@ class Tunable(nn.Module):
             self.body.set_submodule(self.head_path, made if head != "own" else pretrained.own_layer)
         self.stages = _with_head(self, pretrained)
         self.body_name = next(name for name, module in self.named_modules() if module is pretrained.body)
-        self.added = pretrained.added
+        self.added, self.fixed_statistics = pretrained.added, pretrained.fixed_statistics
         self.entrance: Any = None
         """The `prefix.Cut` that stored inputs belong to."""
         # What acts at random over the parts below it, and is switched off while any of them is frozen: a switch as a
@@ -125,7 +125,7 @@ class Tunable(nn.Module):
         no dropout, BatchNorm statistics fixed; over a frozen part no layers dropped and no inputs masked."""
         self.train()
         named = dict(self.named_parameters())
-        modules = dict(self.named_modules())
+        modules = dict(self.named_modules(remove_duplicate=False))  # A pooling layer may stand in several stages.
         some_frozen = False
         for stage in self.stages:
             if not any(named[name].requires_grad for name in stage.parameters):
@@ -134,7 +134,8 @@ class Tunable(nn.Module):
                     modules[name].eval()
         for module in modules.values():
             parameters = list(module.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
+            fixed = self.fixed_statistics and isinstance(module, nn.modules.batchnorm._BatchNorm)
+            if fixed or (parameters and not any(parameter.requires_grad for parameter in parameters)):
                 module.eval()
         for holder, name, value in self.switches:
             holder.__dict__[name] = type(value)(0) if some_frozen else value

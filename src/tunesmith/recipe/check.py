@@ -97,6 +97,9 @@ def _choices(recipe: Recipe, where: str) -> list[Problem]:
             value = getattr(value, part)
         if isinstance(value, Choice):
             problems.extend(check_choice(kind, value, path, where))
+    library, _, net = recipe.model.name.partition(":")
+    if library == "new":
+        problems.extend(check_choice("net", Choice(name=net, options=recipe.model.options), "model.options", where))
     for name, options in recipe.model.edits.items():
         choice = Choice.model_validate({"name": name, "options": options})
         problems.extend(check_choice("edit", choice, f"model.edits.{name}", where))

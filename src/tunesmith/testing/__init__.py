@@ -55,6 +55,55 @@ def tiny_rows(num_rows: int = 60, num_classes: int = 2, *, seed: int = 0) -> dic
     return {"text": texts, "label": labels}
 
 
+COLOURS = {"red": (200, 60, 60), "blue": (60, 60, 200), "green": (60, 180, 60)}
+
+
+def tiny_pictures(folder: Path | str, num_each: int = 20, *, size: tuple[int, int] = (20, 24), seed: int = 0) -> Path:
+    """Write noisy red, blue and green pictures (PNG) into a folder for each colour; returns the folder."""
+    from PIL import Image
+
+    folder = Path(folder)
+    random = np.random.Generator(np.random.PCG64(fold(seed, "tiny_pictures")))
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(num_each):
+            noise = random.integers(-50, 50, (*size, 3))
+            pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def tiny_image_model(folder: Path | str, family: str = "vit", **config: Any) -> Path:
+    """Write a random model of two layers for pictures of 16 x 16, with its processor, as a transformers folder."""
+    import torch
+    from transformers import AutoConfig, AutoModel, ViTImageProcessorPil
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    sizes |= {"image_size": 16, "patch_size": 4}
+    if family == "swin":
+        sizes = {
+            "image_size": 16,
+            "patch_size": 2,
+            "embed_dim": 8,
+            "depths": [1, 1],
+            "num_heads": [1, 2],
+            "window_size": 2,
+        }
+    if family in ("resnet", "convnext"):
+        sizes = {"hidden_sizes": [8, 16], "depths": [2, 2], "num_stages": 2}
+        sizes |= {"embedding_size": 8} if family == "resnet" else {"patch_size": 2}
+    with torch.random.fork_rng():
+        seed_everything(fold(0, "tiny_image_model", family))
+        AutoModel.from_config(AutoConfig.for_model(family, **{**sizes, **config})).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return Path(folder)
+
+
 def _tokenizer(folder: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
 

@@ -139,9 +139,10 @@ def fitting_micro(
     """The most rows, by halving from `most`, whose longest batch passes through: on a GPU tried, on a CPU reckoned
     from one row against half of the memory that is free."""
     if machine.device.type != "cuda":
-        one = step_cost(net, objective, longest(1), machine).peak_bytes
-        two = step_cost(net, objective, longest(2), machine).peak_bytes
-        per_row = max(1, two - one, two // 2)
+        # BatchNorm has no statistics of one row.
+        least = 2 if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in net.modules()) else 1
+        one, two = (step_cost(net, objective, longest(rows), machine).peak_bytes for rows in (least, 2 * least))
+        per_row = max(1, (two - one) // least, two // (2 * least))
         rows = int(psutil.virtual_memory().available / 2 / per_row)
         return most if rows >= most else 1 << (max(1, rows).bit_length() - 1)
     micro = most

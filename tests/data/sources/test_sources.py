@@ -91,7 +91,18 @@ def test_a_home_folder_is_understood(tmp_path, monkeypatch):
 
 
 def test_the_folder_is_the_registry():
-    expected = ["class_folders", "delimited", "folder", "hub", "jsonl", "memory", "opaque", "parquet", "stdin"]
+    expected = [
+        "arrays",
+        "class_folders",
+        "delimited",
+        "folder",
+        "hub",
+        "jsonl",
+        "memory",
+        "opaque",
+        "parquet",
+        "stdin",
+    ]
     assert plugins.names("source") == expected
     assert {".csv", ".jsonl", ".parquet"} <= set(known_extensions())
 

@@ -97,10 +97,10 @@ class ImageEncoder:
         """An array (height, width[, channels]) or (channels, height, width); one of bytes is treated as an image."""
         array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
         array = array[0] if array.ndim == 3 and array.shape[0] == 1 else array
-        if array.dtype == np.uint8 and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
-            return self.prepared(Image.fromarray(array))
         if array.ndim == 3 and array.shape[0] > 4:
             array = array.transpose(2, 0, 1)
+        if array.dtype == np.uint8 and (array.ndim == 2 or len(array) == 3):
+            return self.prepared(Image.fromarray(array if array.ndim == 2 else array.transpose(1, 2, 0)))
         array = array[None] if array.ndim == 2 else array
         if array.shape[0] == 1 and self.channels == 3:
             array = array.repeat(3, 0)
@@ -199,7 +199,9 @@ def stated(known: Mapping[str, Any], asked: Mapping[str, Any]) -> ImageEncoder:
         side = asked["size"] if isinstance(asked["size"], list) else [asked["size"]] * 2
         scale = side[0] / known["height"]
         known = {**known, "height": side[0], "width": side[1], "resize": round(known["resize"] * scale)}
-    moments = {key: tuple(asked[key]) for key in ("mean", "std") if key in asked}
+    moments = {key: tuple(asked.get(key, known[key])) for key in ("mean", "std")}
+    if (channels := asked.get("channels", len(moments["mean"]))) != len(moments["mean"]):
+        moments = {key: (sum(values) / len(values),) * channels for key, values in moments.items()}
     return ImageEncoder(**{**known, **moments, **({"resize": asked["resize"]} if "resize" in asked else {})}, name="x")
 
 

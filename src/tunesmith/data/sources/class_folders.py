@@ -1,4 +1,4 @@
-"""A folder of images or sounds whose sub-folders are the classes, maybe below folders called train, valid and test."""
+"""Folders of images or sounds: sub-folders are the classes, maybe below train, valid and test; or files alone."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ MEDIA = {"image": IMAGES, "sound": SOUNDS}
 
 
 def matches(source: object) -> bool:
-    """Whether `source` is a folder with a folder of images or sounds in it, or in its folder for a part."""
-    if not isinstance(source, (str, Path)) or not Path(source).is_dir():
+    """Whether `source` is an image, a sound, or a folder with images or sounds in it and no file of rows."""
+    if not isinstance(source, (str, Path)):
         return False
-    places = [Path(source), *(folder for folder in _folders(Path(source)) if folder.name.lower() in PART_OF)]
-    return any(next(_files(folder), None) for place in places for folder in _folders(place)) and not _has_table(source)
+    path = Path(source)
+    if path.is_file():
+        return _is_media(path.name)
+    return path.is_dir() and next(_files(path), None) is not None and not _has_table(source)
 
 
 def read(source: str | Path) -> dict[str, Table]:
-    """A row for each file: its name from the folder on, and its class, the folder it lies in."""
+    """A row for each file: its name from the folder on, and its class, the folder it lies in. Without folders of
+    classes there is no class: such rows can be predicted."""
     root = Path(source)
+    if root.is_file():
+        return {"": _alone(root.parent, [root])}
+    if not any(next(_files(folder), None) for folder in _folders(root)):
+        return {"": _alone(root, list(_files(root)))}
     parts: dict[str, list[Path]] = {}
     for folder in _folders(root):
         if part := PART_OF.get(folder.name.lower()):
@@ -48,12 +55,8 @@ def _table(root: Path, places: list[Path]) -> Table:
                     labels.append(folder.name)
                 else:
                     others += 1
-    kinds = {kind for kind, known in MEDIA.items() for name in names if name.lower().endswith(known)}
     where = ", ".join(str(place) for place in places)
-    if len(kinds) > 1:
-        raise DataError("the folder holds images and sounds", where=where, remedy="keep one kind of file in a folder")
-    kind = kinds.pop() if kinds else "image"
-    notes = []
+    kind, notes = _kind(names, where), []
     if others:
         notes.append(f"{where}: left out {others} files that are no {kind} by their names")
     if loose:
@@ -63,13 +66,32 @@ def _table(root: Path, places: list[Path]) -> Table:
     return Table(arrow, origin=((name, len(names)),), notes=tuple(notes))
 
 
+def _alone(root: Path, files: list[Path]) -> Table:
+    """A row for each file, without a class."""
+    names = [str(file.relative_to(root)) for file in files]
+    arrow = pa.table({_kind(names, str(root)): pa.array(names, pa.string())})
+    return Table(arrow, origin=((root.resolve().name, len(names)),), roots=(str(root.absolute()),))
+
+
+def _kind(names: list[str], where: str) -> str:
+    kinds = {kind for kind, known in MEDIA.items() for name in names if name.lower().endswith(known)}
+    if len(kinds) > 1:
+        raise DataError("the folder holds images and sounds", where=where, remedy="keep one kind of file in a folder")
+    return kinds.pop() if kinds else "image"
+
+
 def _folders(place: Path) -> list[Path]:
     return sorted(entry for entry in place.iterdir() if entry.is_dir() and entry.name[0] not in "._")
 
 
 def _files(folder: Path, *, everything: bool = False) -> Iterator[Path]:
     """The files below a folder, in the order of their names; only images and sounds unless everything is wanted."""
-    for place, folders, names in os.walk(folder):
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()  # A link that leads back.
+            continue
+        seen.add(real)
         folders.sort()
         for name in sorted(names):
             if name[0] not in "._" and (everything or _is_media(name)):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tunesmith.data.records import Records, columns_of
+from tunesmith.data.sources.arrays import columns_of_arrays
 from tunesmith.data.sources.parquet import decoded
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, Problem
@@ -117,11 +118,13 @@ def _named(values: Any, one: str, several: str) -> dict[str, Any]:
         shape = values.shape
     if shape is None or len(shape) == 1:
         return {one: values}
+    if len(shape) in (3, 4) and several == "input":
+        return dict(columns_of_arrays(np.asarray(values)))
     if len(shape) > 2 or isinstance(values, list):
         raise DataError(
-            f"X and y must have one or two dimensions, and one has the shape {tuple(shape)}",
+            f"X has 1 to 4 dimensions and y 1 or 2, and one has the shape {tuple(shape)}",
             where="(X, y)",
-            remedy="give images and sounds as a torch Dataset",
+            remedy="give other things as a torch Dataset",
         )
     columns = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
     return {f"{several}_{index + 1}": columns[:, index] for index in range(columns.shape[1])}

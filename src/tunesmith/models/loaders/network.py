@@ -48,6 +48,8 @@ def of_module(
     with evaluating(module), torch.no_grad():
         read = read_by(made, lambda: calling.run(module, sample))
     stages = _without(path, find_stages(module, lambda: calling.run(module, sample)), module)
+    folded = _is_folded(module)
+    told = [*told, *["its BatchNorm is folded into the convolutions: statistics stay fixed"] * folded]
     parameters = sum(parameter.numel() for parameter in module.parameters())
     line = f"loaded {name} ({type(module).__name__}, {parameters / 1e6:.1f}M parameters, {size(4 * parameters)})"
     return Pretrained(
@@ -65,7 +67,16 @@ def of_module(
         modality=modality,
         head_path=path,
         own_layer=made,
+        fixed_statistics=folded,
     )
+
+
+def _is_folded(module: nn.Module) -> bool:
+    """Whether every BatchNorm is the identity, in a network that was trained: in training mode it would be none."""
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    means = [norm.running_mean for norm in norms if norm.running_mean is not None]
+    biases = [norm.bias for norm in norms if norm.bias is not None]
+    return bool(means) and not any(mean.any() for mean in means) and any(bias.any() for bias in biases)
 
 
 _EXPECTS = "say what it reads, as in --set 'model.expects={size = 224, channels = 3}', or look at its forward pass"

@@ -63,7 +63,7 @@ def _read(path: Path) -> Any:
     except SafetensorError as error:
         raise ModelError(f"cannot be read: {error}", where=str(path), remedy="fetch the file again") from None
     except Exception as error:
-        unsafe = "weights_only" in str(error) or "Unsupported" in str(error)
+        unsafe = "Unsupported global" in str(error) or "Unsupported class" in str(error)
         what = (
             "holds more than weights, and opening it could run code" if unsafe else "is no file of weights, or damaged"
         )
