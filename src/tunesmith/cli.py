@@ -51,12 +51,13 @@ def _one_or_many(target: list[str] | None) -> str | list[str] | None:
 @app.command()
 def demo(
     out: Out = None,
+    images: Annotated[bool, typer.Option("--images", help="Every strategy on pictures of digits instead.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a small Transformer on the sample data that comes along, and show what it is worth."""
     import tunesmith
 
-    tunesmith.demo(out=out, quiet=quiet)
+    tunesmith.demo(out=out, images=images, quiet=quiet)
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+from collections.abc import Iterator
 
 
 def fold(seed: int, *parts: str | int) -> int:
@@ -14,6 +16,24 @@ def fold(seed: int, *parts: str | int) -> int:
     """
     text = "\x1f".join(map(str, (seed, *parts)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+@contextlib.contextmanager
+def seeded(value: int) -> Iterator[None]:
+    """Seed torch (the processor's part), numpy and random for as long as the `with` lasts; then all is as it was."""
+    import numpy
+    import torch
+
+    before = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    random.seed(value)
+    numpy.random.seed(value % 2**32)
+    torch.default_generator.manual_seed(value)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        numpy.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 
 def seed_everything(value: int) -> None:

@@ -1,10 +1,13 @@
 """Opaque sources: items are read when needed and inputs never kept."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
 
+from tunesmith.data.items import reading
 from tunesmith.data.profile import missing_rows
 from tunesmith.data.sources import open_source
 from tunesmith.data.table import concat
@@ -41,12 +44,12 @@ def test_pairs_and_dicts_are_named():
 
 def test_targets_are_read_once_and_inputs_never():
     table = table_of([("a", 1), ("b", 0), ("", 1)])
-    before = table.items.num_read
+    before = table.items.items.num_read
     table.column("target")
     table.column("target")
     assert missing_rows(table, ["input", "target"]).size == 0
     assert table.identified(["input"]).ids().tolist() == ["row-0", "row-1", "row-2"]
-    assert table.items.num_read <= before + 6
+    assert table.items.items.num_read <= before + 6
     assert "input" not in table._read
 
 
@@ -86,3 +89,35 @@ def test_items_that_are_neither_tuple_nor_dict_are_an_error():
 def test_an_empty_dataset_is_an_error():
     with pytest.raises(DataError, match="empty"):
         table_of([])
+
+
+class Dice(torch.utils.data.Dataset):
+    """Items that draw at random, from each of the three generators."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, row):
+        return torch.tensor([torch.rand(()).item(), np.random.rand(), random.random()]), row % 2
+
+
+def test_items_that_draw_at_random_draw_by_seed_and_row_and_disturb_nothing():
+    items = open_source(Dice())[""].items
+    torch.manual_seed(5)
+    expected = torch.rand(())
+    torch.manual_seed(5)
+    with reading(1):
+        one, again, other_row = items[2][0], items[2][0], items[3][0]
+    with reading(2):
+        other_seed = items[2][0]
+    assert torch.equal(torch.rand(()), expected)
+    assert torch.equal(one, again)
+    assert not any(torch.equal(one, other) for other in (other_row, other_seed))
+    assert (one != other_row).all() and (one != other_seed).all(), "all three generators follow"
+
+
+def test_of_a_dataloader_the_dataset_is_read_and_that_is_told():
+    loader = torch.utils.data.DataLoader(Dice(), batch_size=2)
+    table = open_source(loader)[""]
+    assert table.num_rows == 4 and table.column_names == ("input", "target")
+    assert "DataLoader are not used" in table.notes[0]

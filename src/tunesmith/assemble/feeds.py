@@ -17,6 +17,7 @@ from tunesmith.data.augment import AugmentedRows, FixedViews
 from tunesmith.data.batch import FIRST, MAIN, SECOND, Batch
 from tunesmith.data.encoded import Encoded
 from tunesmith.data.encoders.text import TextRows, encode_texts
+from tunesmith.data.items import reading
 from tunesmith.data.order import epoch_batches, parts
 from tunesmith.errors import DataError, Problem, RecipeError
 from tunesmith.objectives.objective import reads
@@ -87,7 +88,8 @@ class Feed:
     def make(self, rows: npt.NDArray[np.int64], view: int | None = None) -> Batch:
         """The Batch of some rows, on the device; with a view, as the augmentation changes them if there is one."""
         if self.augmented is None or view is None:
-            inputs = self.machine.put(self.plain.batch(rows))
+            with reading(fold(self.seed, "epoch", view or 0)):
+                inputs = self.machine.put(self.plain.batch(rows))
         elif self.views is None or self.kept is None:
             inputs = self.machine.put(self.augmented.batch(rows, view))
         else:

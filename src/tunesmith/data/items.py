@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from tunesmith.errors import DataError
+from tunesmith.seeds import fold, seeded
 
 Modality = Literal["text", "image", "sound", "table", "tensor"]
 """What a row is to a model: texts, one image, one sound, the columns of a table, or a tensor as it comes."""
 PLAIN = (str, bytes, bool, int, float, np.generic, type(None))
 NAMES_BY_LENGTH = {2: ("input", "target"), 3: ("input_a", "input_b", "target")}
+
+
+_READING: ContextVar[int] = ContextVar("reading", default=0)
+"""The seed under which items are read now."""
+
+
+class Seeded:
+    """A person's items, each read under a seed of its own: one that draws at random gives the same after a resume, and
+    whatever is read beside it."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, row: int) -> Any:
+        with seeded(fold(_READING.get(), "item", row)):
+            return self.items[row]
+
+
+def _name(items: Any) -> str:
+    """What a person calls the items: the name of their class."""
+    return type(getattr(items, "items", items)).__name__
+
+
+@contextlib.contextmanager
+def reading(seed: int) -> Iterator[None]:
+    """Items that draw at random draw by this seed, and their row, for as long as the `with` lasts."""
+    token = _READING.set(seed)
+    try:
+        yield
+    finally:
+        _READING.reset(token)
 
 
 def names_of(items: Any) -> tuple[str, ...]:
@@ -27,7 +64,7 @@ def names_of(items: Any) -> tuple[str, ...]:
         return NAMES_BY_LENGTH[len(first)]
     raise DataError(
         f"an item is a {type(first).__name__}, which does not tell the input from the target",
-        where=f"{type(items).__name__}[0]",
+        where=f"{_name(items)}[0]",
         remedy="return (input, target), (input_a, input_b, target) or a dict from __getitem__",
     )
 
@@ -73,7 +110,7 @@ def read_column(items: Any, name: str) -> pa.ChunkedArray:
         if not is_plain(value):
             raise DataError(
                 f'"{name}" is a {type(value).__name__}, which is not a number, a text or a list of them',
-                where=f"{type(items).__name__}[{index}]",
+                where=f"{_name(items)}[{index}]",
                 remedy="give the target as a number or a text",
             )
         values.append(value)
@@ -81,7 +118,7 @@ def read_column(items: Any, name: str) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array(values, from_pandas=True)])
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(
-            f'"{name}" is not of one type in all items ({error})', where=type(items).__name__, remedy="give one type"
+            f'"{name}" is not of one type in all items ({error})', where=_name(items), remedy="give one type"
         ) from error
 
 
