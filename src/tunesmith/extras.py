@@ -13,6 +13,8 @@ EXTRA_OF = {
     "lion_pytorch": "optim",
     "pandas": "data",
     "schedulefree": "optim",
+    "soundfile": "sound",
+    "soxr": "sound",
     "timm": "timm",
     "torchvision": "torchvision",
 }

@@ -71,7 +71,7 @@ def test_each_dependency_is_imported_by_the_file_its_comment_names(text, package
 
 def test_each_optional_dependency_is_named_in_the_file_its_comment_names(text, package):
     files = {source.path.removeprefix("src/tunesmith/"): source.text for source in package}
-    for name, file in (_annotated(text, "data") | _annotated(text, "demo")).items():
+    for name, file in (_annotated(text, "data") | _annotated(text, "demo") | _annotated(text, "sound")).items():
         assert any(re.search(rf"\b{module}\b", files[file]) for module in _modules_of(name)), f"{name}: {file}"
 
 

@@ -268,6 +268,8 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: Encoded, machine: Mach
         modality=rows.modality,
         max_positions=pretrained.max_positions,
         longest=encoded.longest,
+        seconds=getattr(encoded, "seconds", 0.0),
+        new=pretrained.origin.name.startswith("new:"),
         device=str(machine.device) if machine.world == 1 else machine.device.type,
         precision=machine.precision,
         split=rows.split.how,

@@ -13,6 +13,7 @@ from torch import nn
 
 from tunesmith import plugins
 from tunesmith.assemble.opened import encoder_of, rebuilt
+from tunesmith.assemble.rows import refuse_unreadable
 from tunesmith.data import media
 from tunesmith.data.encoded import Encoder
 from tunesmith.data.sources import open_source
@@ -77,6 +78,7 @@ class Loaded:
     def predict_table(self, table: Table, codes: np.ndarray | None = None) -> Predictions:
         """Predictions for every row of an identified Table, in its order."""
         encoded = self.encoder.encode(table, self.inputs)
+        refuse_unreadable(table, self.inputs, encoded)
         outputs = outputs_of(self.net, encoded, np.arange(table.num_rows), self.machine)
         return Predictions(table.ids(), codes, outputs, self.task, self.target)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_model
 from tunesmith.assemble.feeds import PLURALS
 from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.encoded import Encoder
-from tunesmith.data.encoders import image
+from tunesmith.data.encoders import image, sound
 from tunesmith.data.encoders.tensor import TensorEncoder
 from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.data.items import Modality
@@ -30,6 +30,7 @@ from tunesmith.tasks.task import Target
 
 ENCODERS: dict[str, Callable[[dict[str, Any]], Encoder]] = {
     "image": image.ImageEncoder.from_json,
+    "sound": sound.SoundEncoder.from_json,
     "tensor": TensorEncoder.from_json,
 }
 """Modality -> the encoder that a Run kept."""
@@ -62,11 +63,12 @@ def opened(recipe: Recipe, objects: Objects, rows: Rows) -> tuple[Pretrained, En
     seed_everything(fold(recipe.seed, "head"))
     if (run := _network_run(model.name)) is not None:
         return _tuned_further(run, objects, rows)
-    if rows.modality != "text" and recipe.data.max_length != "auto":
+    if rows.modality not in ("text", "sound") and recipe.data.max_length != "auto":
         what = f'"data.max_length" has no effect on {PLURALS[rows.modality]}'
         raise RecipeError(what, where="recipe", remedy="leave it out")
     if objects.model is None and not named.matches(model.name):
-        if idle := [key for key in ("weights", "options", "expects") if getattr(model, key)]:
+        unread = ("weights", "options", *(["expects"] if rows.modality != "sound" else []))
+        if idle := [key for key in unread if getattr(model, key)]:
             what = f'"model.{idle[0]}" has no effect on a model of the transformers library'
             raise RecipeError(what, where="recipe", remedy="leave it out")
         pretrained = transformers.load(
@@ -76,7 +78,7 @@ def opened(recipe: Recipe, objects: Objects, rows: Rows) -> tuple[Pretrained, En
             what = f"reads {PLURALS[pretrained.modality]}, and the data are {PLURALS[rows.modality]}"
             remedy = "give another model, or say which columns it reads with --set 'data.inputs=[\"NAME\"]'"
             raise ModelError(what, where=model.name, remedy=remedy)
-        return pretrained, encoder_of(pretrained, recipe)
+        return pretrained, encoder_of(pretrained, recipe, rows)
     encoder = _stated_encoder(recipe, objects, rows)
     head = recipe.model.head
     layer = head.options.get("layer") if isinstance(head, Choice) and head.name == "own" else None
@@ -87,12 +89,18 @@ def opened(recipe: Recipe, objects: Objects, rows: Rows) -> tuple[Pretrained, En
     return pretrained, encoder
 
 
-def encoder_of(pretrained: Pretrained, recipe: Recipe) -> Encoder:
-    """The encoder of a model of the transformers library."""
+def encoder_of(pretrained: Pretrained, recipe: Recipe, rows: Rows | None = None) -> Encoder:
+    """The encoder of a model of the transformers library; `rows` tell what an unresolved recipe does not."""
     if pretrained.modality == "image":
         channels = getattr(pretrained.module.config, "num_channels", 3)
         return image.of_processor(pretrained.processor, "pixel_values", channels)
     asked = recipe.data.max_length
+    if pretrained.modality == "sound":
+        train = None if rows is None else (rows.table.take(rows.split.train), rows.inputs[0])
+        config = pretrained.module.config
+        return sound.of_extractor(pretrained.processor, config, recipe.model.expects, _seconds(recipe), train)
+    if isinstance(asked, float):
+        raise RecipeError(f"data.max_length = {asked:g}, and texts are counted in whole tokens")
     most = min(pretrained.max_positions, 512) if asked == "auto" else asked
     if most > pretrained.max_positions:
         what = f"data.max_length = {most}, but {recipe.model.name} reads {pretrained.max_positions} tokens at most"
@@ -155,10 +163,18 @@ def _stated_encoder(recipe: Recipe, objects: Objects, rows: Rows) -> Encoder:
         return image.stated(stated, model.expects)
     if rows.modality == "image":
         return image.learnt(rows.table, rows.inputs, rows.split.train, model.expects)
+    if rows.modality == "sound":
+        return sound.learnt(rows.table, rows.inputs, rows.split.train, model.expects, _seconds(recipe))
     if rows.modality == "tensor":
         return TensorEncoder.learnt(rows.table, rows.inputs)
     what = f"reads no {PLURALS[rows.modality]}"
-    raise ModelError(what, where=model.name, remedy="give images, tensors, or another model")
+    raise ModelError(what, where=model.name, remedy="give images, sounds, tensors, or another model")
+
+
+def _seconds(recipe: Recipe) -> float | None:
+    """What the recipe says of the longest sound."""
+    asked = recipe.data.max_length
+    return None if asked == "auto" else float(asked)
 
 
 def _module(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -263,9 +263,7 @@ def without_unreadable(rows: Rows, encoded: Encoded, how: str) -> Rows:
     wrong = [row for row in sorted(unreadable) if row in set(used.tolist())]
     if not wrong:
         return rows
-    names = rows.table.column(rows.inputs[0])
-    shown = [f"{_file(names[row].as_py(), rows.table, row)}: {unreadable[row]}" for row in wrong[:5]]
-    listed = "".join(f"\n    {line}" for line in shown) + (" ..." if len(wrong) > 5 else "")
+    listed = _files(rows.table, rows.inputs[0], wrong, unreadable)
     if how == "error":
         what = f"{len(wrong)} of {rows.table.num_rows} {rows.modality}s cannot be read{listed}"
         remedy = "mend or remove them, or leave them out: --set data.clean.missing=drop"
@@ -275,6 +273,23 @@ def without_unreadable(rows: Rows, encoded: Encoded, how: str) -> Rows:
     note = f"{rows.table.source}: left out {len(wrong)} {rows.modality}s that cannot be read{listed}"
     split = replace(rows.split, train=train, valid=valid, test=test)
     return replace(rows, split=split, notes=(*rows.notes, note))
+
+
+def refuse_unreadable(table: Table, inputs: Sequence[str], encoded: Encoded) -> None:
+    """DataError with the files among the rows to predict that cannot be read: no answer is better than one to silence
+    or a black picture."""
+    unreadable: dict[int, str] = getattr(encoded, "unreadable", {})
+    if unreadable:
+        listed = _files(table, inputs[0], sorted(unreadable), unreadable)
+        what = f"{len(unreadable)} of {table.num_rows} files cannot be read{listed}"
+        raise DataError(what, where=table.source, remedy="mend or remove them")
+
+
+def _files(table: Table, column: str, rows: Sequence[int], reasons: Mapping[int, str]) -> str:
+    """The files of rows that cannot be read, a line each, and why."""
+    names = table.column(column)
+    shown = [f"{_file(names[row].as_py(), table, row)}: {reasons[row]}" for row in rows[:5]]
+    return "".join(f"\n    {line}" for line in shown) + (" ..." if len(rows) > 5 else "")
 
 
 def _file(value: Any, table: Table, row: int) -> str:

@@ -59,16 +59,20 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _is_file(kind: pa.DataType) -> bool:
-    """Whether a column holds images or sounds as the `datasets` library keeps them: their bytes, or where they lie."""
-    return bool(pa.types.is_struct(kind)) and {"bytes", "path"} <= {field.name for field in kind}
+    """Whether a column holds images or sounds as the `datasets` library keeps them (their bytes, or where they lie) or
+    gives them (a sound's array and its rate)."""
+    names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
+    return {"bytes", "path"} <= names or {"array", "sampling_rate"} <= names
 
 
 def _kind_of_value(value: Any) -> Literal["image", "sound", "array"] | None:
     start, name = value, ""
+    if isinstance(value, dict) and "array" in value:
+        return "sound"
     if isinstance(value, dict):
         start, name = value["bytes"] or b"", (value["path"] or "").lower()
     if start.startswith(NUMPY):
-        return "array"
+        return "sound" if opened(start).ndim == 1 else "array"
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return "image"
     for magic, kind in _MAGIC:
@@ -87,7 +91,7 @@ def values_of(table: Table, name: str, rows: Sequence[int] | np.ndarray) -> list
 
 
 def _openable(value: Any, table: Table, row: int) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "array" not in value:
         value = value["bytes"] if value["bytes"] is not None else value["path"]
     if isinstance(value, str):
         return os.path.join(table.root(row), os.path.expanduser(value.strip()))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from tunesmith.models.pooling import Pooled
+from tunesmith.models.pretrained import PLACES
 from tunesmith.models.stages import evaluating
 from tunesmith.models.tunable import Tunable
 
@@ -59,9 +60,11 @@ class Leaf:
         return "rows" not in self.shape and None not in self.shape and self.dtype.is_floating_point
 
     def blank(self, rows: int, tokens: int, device: torch.device) -> Tensor:
-        """A tensor of this shape that nobody reads, without memory of its own."""
+        """A tensor of this shape that nobody reads; a size that follows from neither rows nor tokens (inside the
+        convolutions of wav2vec 2.0) is 1, and the net is tried with that."""
         sizes = [rows if size == "rows" else tokens if size == "tokens" else size for size in self.shape]
-        return torch.zeros((), dtype=self.dtype, device=device).expand([int(size or 0) for size in sizes])
+        # Not a view of one zero: wav2vec 2.0 writes into the states that it masks.
+        return torch.zeros([1 if size is None else int(size) for size in sizes], dtype=self.dtype, device=device)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,10 @@ def find_cut(net: Tunable, probes: Sequence[Mapping[str, Tensor]]) -> Cut:
         if depth == len(net.stages) - 1 and (whole := _features(net, depth, names, probes)) is not None:
             return whole
         cut = _search(net, depth, names, probes)
-        _verify(net, cut, probes)
+        try:
+            _verify(net, cut, probes)
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            raise Uncacheable("a frozen stage gives a shape that does not follow from rows and tokens") from None
         return cut
 
 
@@ -193,8 +199,6 @@ def _search(net: Tunable, depth: int, names: tuple[str, ...], probes: Sequence[M
     if not needed or len(needed) > MOST_LEAVES:
         raise Uncacheable("its later stages read the outputs of too many frozen ones")
     replaced = {name: output for name, output in outputs.items() if name not in live}
-    if any(leaf is not None and None in leaf.shape for _, leaves in replaced.values() for leaf in leaves):
-        raise Uncacheable("a frozen stage gives a shape that does not follow from rows and tokens")
     return Cut(
         depth,
         names,
@@ -282,9 +286,14 @@ def _described(
     return flat[-1][1], tuple(leaves)
 
 
+def places(inputs: Mapping[str, Tensor]) -> Tensor | None:
+    """Which hidden states of a batch count (rows, places); None where rows are not ragged."""
+    return inputs.get(PLACES, inputs.get("attention_mask"))
+
+
 def _extent(inputs: Mapping[str, Tensor]) -> tuple[int, int]:
     """Rows and padded tokens of a batch; 0 tokens where rows are not ragged."""
-    mask = inputs.get("attention_mask")
+    mask = places(inputs)
     first = next(iter(inputs.values()))
     return len(first), 0 if mask is None else int(mask.shape[1])
 

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from tunesmith.models.stages import Stage
 
+PLACES = "places"
+"""Among the inputs of a batch of sounds, what no network reads: which hidden states count (rows, places), where the
+samples are other places than the states."""
+
 
 @dataclass(frozen=True)
 class Origin:

@@ -26,7 +26,7 @@ class Facts:
     max_positions: int
     """Tokens the model can read."""
     longest: int
-    """Tokens of the longest training row, before any cut."""
+    """Tokens (seconds of a sound) of the longest row, before any cut."""
     device: str
     precision: str
     split: str
@@ -37,5 +37,9 @@ class Facts:
     """What is reported."""
     modality: str = "text"
     """What a row is to the model: text, image, sound, table or tensor."""
+    seconds: float = 0.0
+    """What the model reads of a sound at most."""
+    new: bool = False
+    """Whether the network begins without pretrained weights."""
     pairs: bool = False
     """Whether the body is tuned on pairs of rows before the head."""

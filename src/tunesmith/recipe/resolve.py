@@ -51,6 +51,8 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     }
     if facts.modality == "text":
         chosen["data.max_length"] = _max_length(facts)
+    if facts.modality == "sound":
+        chosen["data.max_length"] = (facts.seconds, f"seconds; the longest sound has {facts.longest}")
     tree = recipe.model_dump()
     reasons = {path: "measured on the rows: see measured.json" for path in MEASURED if _get(tree, path) == "auto"}
     for path, (value, reason) in chosen.items():
@@ -70,12 +72,13 @@ def _batch(recipe: Recipe, facts: Facts) -> int:
 
 def _length(facts: Facts, batch: int) -> tuple[str, str]:
     """At least 3 epochs (Devlin et al. 2019), and on small sets about 500 steps (Mosbach et al. 2021: few rows
-    need more steps, not a smaller rate), at most 20 epochs. A frozen body needs more passes: only its head moves. With
-    pairs, half of the length is a head's, and half makes one pair a row and epoch: on small sets 20 of one class and 20
-    of two for each row, as in SetFit (Tunstall et al. 2022: R = 20)."""
+    need more steps, not a smaller rate), at most 20 epochs. A frozen body needs more passes: only its head moves; and
+    so does a network that begins with nothing. With pairs, half of the length is a head's, and half makes one pair a
+    row and epoch: on small sets 20 of one class and 20 of two for each row, as in SetFit (Tunstall et al. 2022: R =
+    20)."""
     steps_per_epoch = math.ceil(facts.num_train / batch)
     frozen = all(moves == "head" for _, moves in facts.phases)
-    wanted, most = (3000, 80) if facts.pairs else (1500, 40) if frozen else (300, 20)
+    wanted, most = (3000, 80) if facts.pairs else (1500, 40) if frozen or facts.new else (300, 20)
     epochs = max(3, min(most, math.ceil(wanted / steps_per_epoch)))
     return f"{epochs} epochs", f"{steps_per_epoch} steps per epoch"
 
@@ -96,7 +99,7 @@ def _rates(recipe: Recipe, facts: Facts) -> tuple[float | dict[str, float], str]
 
 
 def _adamw_rates(facts: Facts) -> tuple[float | dict[str, float], str]:
-    found = {name: _rate(moves, facts.num_parameters) for name, moves in facts.phases}
+    found = {name: _rate(moves, facts.num_parameters, facts.new) for name, moves in facts.phases}
     first = next(iter(found.values()))
     if all(rate == first for rate in found.values()):
         return first
@@ -105,17 +108,20 @@ def _adamw_rates(facts: Facts) -> tuple[float | dict[str, float], str]:
     )
 
 
-def _rate(moves: str, num_parameters: int) -> tuple[float, str]:
+def _rate(moves: str, num_parameters: int, new: bool) -> tuple[float, str]:
     """The published rate for what moves, with AdamW.
 
     A head on a frozen body: 3e-3, linear models on fixed features stand high rates (Kumar et al. 2022 search up to
     1e-2). The body: 2e-5 to 5e-5 for base-size encoders (Devlin et al. 2019, Liu et al. 2019), more for small ones
     (1e-4: Jiao et al. 2020, Turc et al. 2019), less for billions. Vectors (biases, norms): 1e-3, the most of what
-    Ben Zaken et al. 2022 search. Adapters: ten times the body's rate (Hu et al. 2022: 2e-4 to 5e-4 at base size)."""
+    Ben Zaken et al. 2022 search. Adapters: ten times the body's rate (Hu et al. 2022: 2e-4 to 5e-4 at base size). A
+    network without pretrained weights: Adam's own 1e-3 (Kingma & Ba 2015)."""
     if moves == "head":
         return 3e-3, "only the new head moves"
     if moves == "vectors":
         return 1e-3, "only small vectors and the head move"
+    if new:
+        return 1e-3, "a network that is not pretrained"
     known = ((5e7, 1e-4), (2e8, 3e-5), (1e9, 2e-5))
     rate = next((rate for most, rate in known if num_parameters < most), 1e-5)
     scale = f"{num_parameters / 1e6:.0f}M" if num_parameters < 1e9 else f"{num_parameters / 1e9:.1f}B"

@@ -81,8 +81,8 @@ class Data(Part):
     """The column to predict; several 0/1 columns make a multi-label task."""
     limit: int | None = Field(None, ge=1)
     """Use only so many rows of the source (those with the lowest hashes)."""
-    max_length: int | Auto = "auto"
-    """Tokens per row at most; longer rows are cut, and it is said how many."""
+    max_length: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] | Auto = "auto"
+    """Tokens of a text, or seconds of a sound, at most; longer rows are cut, and it is said how many."""
     unlabelled: str | None = None
     """A file of rows without a target, for an objective that reads such rows; they belong to no part of the split."""
     augment: Choice | None = None
@@ -108,7 +108,8 @@ class Model(Part):
     options: dict[str, Any] = Field(default_factory=dict)
     """What a network is built with: of `new:cnn` its layers, channels ...; of `code:` the function's arguments."""
     expects: dict[str, Any] = Field(default_factory=dict)
-    """What a network that does not say so reads: of images `size`, `channels`, `mean`, `std`, `resize`."""
+    """What a network that does not say so reads: of images `size`, `channels`, `mean`, `std`, `resize`; of
+    sounds `rate` (which arrays do not tell), `mels`, `mean`, `std`."""
     revision: str | None = None
     """The commit, tag or branch on the hub."""
     head: Auto | Choice = Field("auto", union_mode="left_to_right")

@@ -57,7 +57,8 @@ class CachedRows:
         if not self.cut.kept:
             return {f"{STORED}0": torch.stack([piece[0] for piece in pieces])}
         inputs = self.encoded.batch(rows)
-        mask = inputs["attention_mask"].bool() if "attention_mask" in inputs else torch.empty(len(rows), 0)
+        mask = prefix.places(inputs)
+        mask = torch.empty(len(rows), 0) if mask is None else mask.bool()
         for number, form in enumerate(self.cut.forms):
             inputs[f"{STORED}{number}"] = _padded([piece[number] for piece in pieces], form, mask)
         return inputs
@@ -221,11 +222,11 @@ def _compute(net: Tunable, kept: CachedRows, rows: np.ndarray, machine: Machine,
 
 def _packed(values: list[Tensor], kept: CachedRows, inputs: dict[str, Tensor]) -> list[bytes]:
     """The bytes of each row: its arrays one behind the other, without padding."""
-    rows = []
+    rows, mask = [], prefix.places(inputs)
     for row in range(len(values[0])):
         parts = []
         for form, value in zip(kept.cut.forms, values, strict=True):
-            one = value[row][inputs["attention_mask"][row].bool()] if form == "tokens" else value[row]
+            one = value[row][mask[row].bool()] if form == "tokens" and mask is not None else value[row]
             parts.append(one.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         rows.append(b"".join(parts))
     return rows

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tunesmith.errors import ModelError
-from tunesmith.models.pretrained import Calling
+from tunesmith.models.pretrained import PLACES, Calling
 
 SECONDS = 1.0
 """A sound of so many seconds is tried."""
@@ -30,10 +30,12 @@ def modality_of(config: Any, folder: Path) -> str:
         "image": MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
         "sound": MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
     }
+    known = [name for name, mapping in mappings.items() if type(config) in mapping]
+    if known == ["sound"]:  # Its architecture may be called ...ForSequenceClassification, as wav2vec 2.0's is.
+        return "sound"
     for end, modality in (("SequenceClassification", "text"), ("ImageClassification", "image")):
         if architecture.endswith(end):
             return modality
-    known = [name for name, mapping in mappings.items() if type(config) in mapping]
     if len(known) > 1 and (folder / "preprocessor_config.json").is_file():
         return known[-1]
     return known[0] if known else "text"
@@ -110,11 +112,11 @@ def _states(output: Any, inputs: Any) -> tuple[Tensor, Tensor]:
     states = output.last_hidden_state
     if states.dim() == 4:
         states = states.flatten(2).transpose(1, 2)
-    mask = inputs.get("attention_mask")
+    mask = inputs.get(PLACES, inputs.get("attention_mask"))
     if mask is not None and mask.shape[1] == states.shape[1]:
         return states, mask
     if mask is not None:
-        # Sounds: a frame of states counts where the samples that it comes from do, as far as lengths are in proportion.
+        # An adapter makes fewer places: one counts where those that it comes from do, as lengths are in proportion.
         kept = (mask.sum(1, keepdim=True) * states.shape[1] / mask.shape[1]).ceil()
         return states, (torch.arange(states.shape[1], device=states.device)[None] < kept).long()
     return states, torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
@@ -125,7 +127,11 @@ def _logits(output: Any) -> Tensor:
     return logits
 
 
-CALLING = Calling(run=lambda network, inputs: network(**inputs), outputs=_logits, states=_states)
+def _run(network: torch.nn.Module, inputs: Any) -> Any:
+    return network(**{name: tensor for name, tensor in inputs.items() if name != PLACES})
+
+
+CALLING = Calling(run=_run, outputs=_logits, states=_states)
 """How networks of the transformers library are called."""
 
 

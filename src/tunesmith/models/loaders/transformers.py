@@ -32,7 +32,12 @@ MAPPINGS = {
     "image": "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
     "sound": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING",
 }
-ENDS = {modality: name.removeprefix("AutoModel") for modality, name in LIBRARIES.items()}
+ENDS = {
+    "text": "ForSequenceClassification",
+    "image": "ForImageClassification",
+    "sound": ("ForAudioClassification", "ForSequenceClassification"),
+}
+"""How the architectures with a classification head end; wav2vec 2.0 and its like call a sound a sequence."""
 
 
 def load(
