@@ -237,7 +237,9 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     _check_average(recipe, rows)
     check_reads(recipe, plan)
     augmented, unlabelled = augmented_rows(recipe, rows, encoded)
-    recipe, reasons = resolve(_with_places(recipe, objects), facts_of(rows, pretrained, encoded, machine, plan))
+    facts = facts_of(rows, pretrained, encoded, machine, plan)
+    facts = replace(facts, pretrained=not recipe.model.name.startswith("new:"))
+    recipe, reasons = resolve(_with_places(recipe, objects), facts)
     for line in (*getattr(encoded, "notes", ()), *_told(rows, encoded, encoder)):
         tell(line)
     head = None if recipe.model.head == "auto" else recipe.model.head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from safetensors.torch import load_model
 from tunesmith.assemble.feeds import PLURALS
 from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.encoded import Encoder
-from tunesmith.data.encoders import image
+from tunesmith.data.encoders import image, table
 from tunesmith.data.encoders.tensor import TensorEncoder
 from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.data.items import Modality
@@ -21,6 +22,7 @@ from tunesmith.errors import ModelError, RecipeError
 from tunesmith.models.loaders import named, network, transformers
 from tunesmith.models.loaders.weights import load_weights
 from tunesmith.models.pretrained import Pretrained
+from tunesmith.models.tabular import carry
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe.schema import Choice, Model, Recipe
 from tunesmith.run import Run, is_run
@@ -29,6 +31,7 @@ from tunesmith.tasks.task import Target
 
 ENCODERS: dict[str, Callable[[dict[str, Any]], Encoder]] = {
     "image": image.ImageEncoder.from_json,
+    "table": table.TableEncoder.from_json,
     "tensor": TensorEncoder.from_json,
 }
 """Modality -> the encoder that a Run kept."""
@@ -122,8 +125,14 @@ def _tuned_further(run: Run, objects: Objects, rows: Rows) -> tuple[Pretrained, 
     pretrained, encoder = rebuilt(run, before, objects.model)
     net = Tunable(pretrained, head["name"], head["options"], before.num_outputs)
     load_model(net, run.weights)
-    labels = rows.target.labels
-    pretrained.told = f"loaded {run.path} ({type(pretrained.module).__name__})"
+    labels, columns = rows.target.labels, ""
+    if isinstance(encoder, table.TableEncoder):
+        now = table.learnt(rows.table, rows.inputs, rows.split.train, {}, known=encoder)
+        columns = f"; {table.account(encoder, now)}"
+        if now != encoder:
+            pretrained, net = _of_other_columns(run, net, table.shared(encoder, now), now, before)
+        encoder = now
+    pretrained.told = f"loaded {run.path} ({type(pretrained.module).__name__}){columns}"
     pretrained.origin = network.origin(str(run.path), pretrained.module, pretrained.head_path)
     if sorted(before.labels) == sorted(labels):
         pretrained.labels = before.labels
@@ -137,6 +146,26 @@ def _tuned_further(run: Run, objects: Objects, rows: Rows) -> tuple[Pretrained, 
         pretrained.own_layer = network.anew(pretrained.own_layer, len(labels))
         pretrained.told += f"; newly made: {pretrained.head_path}"
     return pretrained, encoder
+
+
+def _of_other_columns(
+    run: Run, net: Tunable, shared: dict[str, list[tuple[int, int]]], encoder: Encoder, before: Target
+) -> tuple[Pretrained, Tunable]:
+    """The network of an earlier Run for columns that differ: what columns have in common keeps its weights."""
+    model = Model.model_validate(run.network["model"])
+    if not model.name.startswith("new:"):
+        what = f"{model.name} was tuned on other columns, and only {_OWN} know which weights belong to which column"
+        raise ModelError(what, where=str(run.path), remedy="give the columns that it was tuned on")
+    module = named.build(model, encoder.blank(2), before.num_outputs, pretrained=False)
+    pretrained = network.of_module(
+        module, encoder.blank(2), before.labels, name=model.name, modality="table", head=run.network["layer"]
+    )
+    made = Tunable(pretrained, net.head_name, net.head_options, before.num_outputs)
+    carry(net.state_dict(), made, shared)
+    return pretrained, made
+
+
+_OWN = "new:mlp and new:ft_transformer"
 
 
 def _network_run(name: str) -> Run | None:
@@ -156,8 +185,16 @@ def _stated_encoder(recipe: Recipe, objects: Objects, rows: Rows) -> Encoder:
         return image.learnt(rows.table, rows.inputs, rows.split.train, model.expects)
     if rows.modality == "tensor":
         return TensorEncoder.learnt(rows.table, rows.inputs)
+    if rows.modality == "table":
+        flat = not model.name.startswith("new:") and not _takes_columns(objects.model)
+        return table.learnt(rows.table, rows.inputs, rows.split.train, model.expects, flat=flat)
     what = f"reads no {PLURALS[rows.modality]}"
-    raise ModelError(what, where=model.name, remedy="give images, tensors, or another model")
+    raise ModelError(what, where=model.name, remedy="give images, tables, tensors, or another model")
+
+
+def _takes_columns(given: torch.nn.Module | None) -> bool:
+    """Whether a person's own network names numbers and categories apart, as the inputs of its forward pass."""
+    return given is not None and bool({"numbers", "categories"} & {*inspect.signature(given.forward).parameters})
 
 
 def _module(

@@ -103,7 +103,8 @@ def _learn(job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray
     if len(train) > MOST_ROWS:
         train = train[np.linspace(0, len(train) - 1, MOST_ROWS).astype(int)]
     known, wanted = (job.encoder.plain(job.rows.table, job.rows.inputs, rows) for rows in (train, asked))
-    return learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target))
+    categorical = getattr(job.encoder, "categorical", ())
+    return learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical))
 
 
 def _of_probabilities(task: Task) -> Task:

@@ -39,3 +39,5 @@ class Facts:
     """What a row is to the model: text, image, sound, table or tensor."""
     pairs: bool = False
     """Whether the body is tuned on pairs of rows before the head."""
+    pretrained: bool = True
+    """Whether the model brings weights; without, it learns all from these rows."""

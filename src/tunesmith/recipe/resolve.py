@@ -61,10 +61,13 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
 
 
 def _batch(recipe: Recipe, facts: Facts) -> int:
-    """Small sets need steps more than wide batches; 32 is the published choice for BERT (Devlin et al. 2019)."""
+    """Small sets need steps more than wide batches; 32 is the published choice for BERT (Devlin et al. 2019), 256 for
+    nets on tables that begin from nothing (Gorishniy et al. 2021)."""
     batch = recipe.train.batch
     if batch == "all":
         return facts.num_train
+    if batch == "auto" and not facts.pretrained:
+        return next(size for most, size in ((2000, 32), (10_000, 128), (math.inf, 256)) if facts.num_train < most)
     return batch if batch != "auto" else 16 if facts.num_train < 2000 else 32
 
 
@@ -74,6 +77,9 @@ def _length(facts: Facts, batch: int) -> tuple[str, str]:
     pairs, half of the length is a head's, and half makes one pair a row and epoch: on small sets 20 of one class and 20
     of two for each row, as in SetFit (Tunstall et al. 2022: R = 20)."""
     steps_per_epoch = math.ceil(facts.num_train / batch)
+    if not facts.pretrained:
+        epochs = max(20, min(100, math.ceil(6000 / steps_per_epoch)))
+        return f"{epochs} epochs", f"{steps_per_epoch} steps per epoch, from nothing: about 6,000 steps"
     frozen = all(moves == "head" for _, moves in facts.phases)
     wanted, most = (3000, 80) if facts.pairs else (1500, 40) if frozen else (300, 20)
     epochs = max(3, min(most, math.ceil(wanted / steps_per_epoch)))
@@ -96,6 +102,9 @@ def _rates(recipe: Recipe, facts: Facts) -> tuple[float | dict[str, float], str]
 
 
 def _adamw_rates(facts: Facts) -> tuple[float | dict[str, float], str]:
+    if not facts.pretrained:
+        # The default of Adam (Kingma & Ba 2015), and the middle of what Gorishniy et al. 2021 search for nets on tables.
+        return 1e-3, "nothing is pretrained"
     found = {name: _rate(moves, facts.num_parameters) for name, moves in facts.phases}
     first = next(iter(found.values()))
     if all(rate == first for rate in found.values()):
@@ -145,6 +154,8 @@ def _warmup(recipe: Recipe) -> tuple[str, str]:
 def _patience(facts: Facts) -> tuple[int, str]:
     if facts.num_valid == 0:
         return 0, "no validation rows: the length comes from cross-validation"
+    if not facts.pretrained:
+        return 16, "evaluations without a better score (Gorishniy et al. 2021)"
     return 4, "evaluations without a better score"
 
 
