@@ -214,8 +214,7 @@ def predict(
     for note in table.notes:
         tell(note)
     if empty := len(missing_rows(table, model.loaded.inputs)):
-        how = "as missing" if model.loaded.encoder.modality == "table" else "as an empty text"
-        tell(f"{table.source}: without {' or '.join(model.loaded.inputs)}, read {how}: {empty} of its rows")
+        tell(f"{table.source}: without {' or '.join(model.loaded.inputs)}, read as an empty text: {empty} of its rows")
     result = rows_out.with_predictions(table, model.loaded.predict_table(table), proba=proba)
     if table.arrow is not None and result.num_columns < table.arrow.num_columns + 1 + proba * len(model.labels):
         tell(f"{table.source}: its own prediction columns are replaced by the new ones")

@@ -134,14 +134,15 @@ def _tuned_further(run: Run, objects: Objects, rows: Rows) -> tuple[Pretrained, 
         encoder = now
     pretrained.told = f"loaded {run.path} ({type(pretrained.module).__name__}){columns}"
     pretrained.origin = network.origin(str(run.path), pretrained.module, pretrained.head_path)
-    if sorted(before.labels) == sorted(labels):
+    # A number of another name is of another unit: what the head says of it would mean nothing.
+    if sorted(before.labels) == sorted(labels) and (rows.task.name != "regression" or before.columns == rows.columns):
         pretrained.labels = before.labels
         if head["name"] == "own":
             pretrained.own_layer = net.head
         else:
             assert net.head is not None
             pretrained.head_choice = {"options": head["options"], "weights": net.head.state_dict()}
-        pretrained.told += "; nothing newly made"
+        pretrained.told += "; its head is kept" if columns else "; nothing newly made"
     else:
         pretrained.own_layer = network.anew(pretrained.own_layer, len(labels))
         pretrained.told += f"; newly made: {pretrained.head_path}"

@@ -98,7 +98,7 @@ def why_not(table: Table, name: str) -> str:
     if not np.isnan(found).any():
         counts = len(found) >= FEW_ROWS and distinct == len(found) and found.max() - found.min() == len(found) - 1
         return "numbers the rows" if counts and np.array_equal(found, np.round(found)) else ""
-    if distinct * 2 <= len(present) and distinct <= MOST_CATEGORIES or kind_of(present) == "moment":
+    if (distinct * 2 <= len(present) and distinct <= MOST_CATEGORIES) or kind_of(present) == "moment":
         return ""
     words = np.flatnonzero(np.isnan(found))
     if len(words) * 2 < len(present):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,17 @@ from tunesmith import plugins
 from tunesmith.assemble.job import Job
 from tunesmith.assemble.loaded import load_run
 from tunesmith.evaluation import intervals
-from tunesmith.evaluation.baselines import MOST_ROWS, Learnable, baselines_of
+from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
 from tunesmith.tasks.task import Task
 
 FOLDS_FILE = "predictions/folds.npy"
+OF_ARRAYS = {"tfidf_logistic": "plain_logistic", "tfidf_ridge": "plain_ridge"}
+"""What stands for a baseline of texts where rows are arrays."""
+OF_TABLES = {"tfidf_logistic": "boosted_trees", "tfidf_ridge": "boosted_trees"}
+"""What stands for it where rows are those of a table."""
 
 
 def value_of(job: Job, rows: np.ndarray, outputs: np.ndarray) -> float:
@@ -44,7 +48,7 @@ def metric_names(recipe: Recipe) -> list[str]:
 def score_run(job: Job, run: Run) -> None:
     """Predict valid and test with the reloaded model, learn the baselines, and write predictions and scores.json."""
     started = time.perf_counter()
-    loaded = load_run(run, replace(job.machine, precision="fp32"))
+    loaded = load_run(run, replace(job.machine, precision="fp32"), job.objects.model)
     names = metric_names(job.recipe)
     scores: dict[str, Any] = {}
     parts = {"valid": job.rows.split.valid, "test": job.rows.split.test}
@@ -97,6 +101,14 @@ def _baselines(job: Job, run: Run, part: str, rows: np.ndarray, names: list[str]
         found[name] = intervals.score(predictions, names, job.objects.metrics, classes=False)
         run.append_event("baseline", name=name, split=part, seconds=round(time.perf_counter() - started, 3))
     return found
+
+
+def baselines_of(names: Sequence[str], modality: str) -> list[str]:
+    """The baselines of a task for rows of this kind."""
+    if modality == "text":
+        return list(names)
+    others = OF_TABLES if modality == "table" else OF_ARRAYS
+    return [others.get(name, name) for name in names]
 
 
 def _learn(job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray, asked: np.ndarray) -> np.ndarray:

@@ -27,20 +27,8 @@ class Learnable:
     categorical: Sequence[bool] = ()
 
 
-OF_ARRAYS = {"tfidf_logistic": "plain_logistic", "tfidf_ridge": "plain_ridge"}
-"""What stands for a baseline of texts where rows are arrays."""
-OF_TABLES = {"tfidf_logistic": "boosted_trees", "tfidf_ridge": "boosted_trees"}
-"""What stands for it where rows are those of a table."""
 MOST_CODES = 255
 """A column of more categories is a number to the trees."""
-
-
-def baselines_of(names: Sequence[str], modality: str) -> list[str]:
-    """The baselines of a task for rows of this kind."""
-    if modality == "text":
-        return list(names)
-    others = OF_TABLES if modality == "table" else OF_ARRAYS
-    return [others.get(name, name) for name in names]
 
 
 def majority(rows: Learnable) -> np.ndarray:

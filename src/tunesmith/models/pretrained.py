@@ -78,6 +78,8 @@ class Pretrained:
         holds = {module: stage.name for stage in self.stages for module in stage.modules}
         found: dict[str, list[str]] = {stage.name: [] for stage in self.stages}
         for name, parameter in self.body.named_parameters():
+            if self.head_path and name.startswith(f"{self.head_path}."):
+                continue
             home = before.get(id(parameter))
             if home is None:
                 self.added.add(id(parameter))

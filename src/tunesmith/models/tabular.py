@@ -1,4 +1,8 @@
-"""Layers for the columns of a table, and the way of weights that belong to a column into a net of other columns."""
+"""Layers for the columns of a table, and the way of weights that belong to a column into a net of other columns.
+
+A parameter whose name begins with `numbers_` or `categories_` belongs to columns: along its first side stand the
+numbers, or the codes of all columns of categories laid end to end. The first two codes of a column (missing, other)
+begin at zero, because training may never show them."""
 
 from __future__ import annotations
 
@@ -11,51 +15,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Columns(nn.Module):
-    """What every first layer for columns has: how many numbers there are, and one table of rows for all categories.
-
-    `sample` tells the codes of each column of categories by its largest one. The first two of them (missing, other)
-    begin at zero, because training may never show them. A parameter whose name begins with `numbers_` or `categories_` belongs to columns: along its first side stand the
-    numbers, or the codes of all columns of categories laid end to end."""
-
-    def __init__(self, sample: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        codes = sample.get("categories")
-        sizes = [] if codes is None else [int(code) + 1 for code in codes.amax(0)]
-        self.num_numbers = sample["numbers"].shape[1] if "numbers" in sample else 0
-        self.num_categories, self.num_codes = len(sizes), sum(sizes)
-        starts = torch.tensor([0, *sizes]).cumsum(0)[:-1]
-        self.register_buffer("starts", starts, persistent=False)
-
-    def codes(self, categories: Tensor) -> Tensor:
-        """Codes of columns -> rows of the one table."""
-        rows: Tensor = categories + self.starts
-        return rows
-
-    @torch.no_grad()
-    def silence(self, weight: Tensor) -> None:
-        """Let the codes that training may never show say nothing at first."""
-        if self.num_codes:
-            weight[self.starts] = weight[self.starts + 1] = 0.0
-
-
-class Tokens(Columns):
+class Tokens(nn.Module):
     """A vector for every column, and one that gathers what the row says: (rows, 1 + columns, width).
 
     The feature tokenizer of Gorishniy et al. 2021: x * weight + bias for a number, a row of a table for a category."""
 
     def __init__(self, sample: Mapping[str, Tensor], width: int) -> None:
-        super().__init__(sample)
-        self.numbers_weight = nn.Parameter(torch.empty(self.num_numbers, width))
-        self.numbers_bias = nn.Parameter(torch.empty(self.num_numbers, width))
-        self.categories_weight = nn.Parameter(torch.empty(self.num_codes, width))
+        super().__init__()
+        num_numbers, sizes = _sizes(sample)
+        self.starts: Tensor
+        self.register_buffer("starts", _starts(sizes), persistent=False)
+        self.numbers_weight = nn.Parameter(torch.empty(num_numbers, width))
+        self.numbers_bias = nn.Parameter(torch.empty(num_numbers, width))
+        self.categories_weight = nn.Parameter(torch.empty(sum(sizes), width))
         self.first = nn.Parameter(torch.empty(width))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         for parameter in self.parameters(recurse=False):
             nn.init.uniform_(parameter, -(parameter.shape[-1] ** -0.5), parameter.shape[-1] ** -0.5)
-        self.silence(self.categories_weight)
+        _silence(self.categories_weight, self.starts)
 
     def forward(self, numbers: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         given = numbers if numbers is not None else categories
@@ -64,11 +43,11 @@ class Tokens(Columns):
         if numbers is not None:
             parts.append(numbers.unsqueeze(-1) * self.numbers_weight + self.numbers_bias)
         if categories is not None:
-            parts.append(F.embedding(self.codes(categories), self.categories_weight))
+            parts.append(F.embedding(categories + self.starts, self.categories_weight))
         return torch.cat(parts, 1)
 
 
-class Summed(Columns):
+class Summed(nn.Module):
     """One vector a row, the sum of what each column adds: (rows, width), with what is done to it at the end.
 
     A number x goes in as itself and as `embedding` learnt waves of it, of frequencies drawn from a normal distribution
@@ -77,20 +56,23 @@ class Summed(Columns):
     def __init__(
         self, sample: Mapping[str, Tensor], width: int, embedding: int, spread: float, end: Sequence[nn.Module]
     ) -> None:
-        super().__init__(sample)
+        super().__init__()
+        num_numbers, sizes = _sizes(sample)
         self.embedding, self.spread = embedding, spread
+        self.starts: Tensor
+        self.register_buffer("starts", _starts(sizes), persistent=False)
         if embedding:
-            self.numbers_frequency = nn.Parameter(torch.empty(self.num_numbers, embedding))
-            self.numbers_mix = nn.Parameter(torch.empty(self.num_numbers, 2 * embedding, embedding))
-            self.numbers_bias = nn.Parameter(torch.empty(self.num_numbers, embedding))
-        self.numbers_weight = nn.Parameter(torch.empty(self.num_numbers, 1 + embedding, width))
-        self.categories_weight = nn.Parameter(torch.empty(self.num_codes, width))
+            self.numbers_frequency = nn.Parameter(torch.empty(num_numbers, embedding))
+            self.numbers_mix = nn.Parameter(torch.empty(num_numbers, 2 * embedding, embedding))
+            self.numbers_bias = nn.Parameter(torch.empty(num_numbers, embedding))
+        self.numbers_weight = nn.Parameter(torch.empty(num_numbers, 1 + embedding, width))
+        self.categories_weight = nn.Parameter(torch.empty(sum(sizes), width))
         self.bias = nn.Parameter(torch.empty(width))
         self.end = nn.Sequential(*end)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        added = self.num_numbers * (1 + self.embedding) + self.num_categories
+        added = len(self.numbers_weight) * (1 + self.embedding) + len(self.starts)
         bounds = {"numbers_mix": 2 * self.embedding, "numbers_bias": 2 * self.embedding}
         for name, parameter in self.named_parameters(recurse=False):
             bound = 1 / math.sqrt(max(1, bounds.get(name, added)))
@@ -98,10 +80,10 @@ class Summed(Columns):
                 nn.init.normal_(parameter, 0.0, self.spread)
             else:
                 nn.init.uniform_(parameter, -bound, bound)
-        self.silence(self.categories_weight)
+        _silence(self.categories_weight, self.starts)
 
     def forward(self, numbers: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
-        states = self.bias
+        states: Tensor = self.bias
         if numbers is not None:
             parts = numbers.unsqueeze(-1)
             if self.embedding:
@@ -111,7 +93,7 @@ class Summed(Columns):
                 parts = torch.cat([parts, mixed.relu()], -1)
             states = states + parts.flatten(1) @ self.numbers_weight.flatten(0, 1)
         if categories is not None:
-            states = states + F.embedding(self.codes(categories), self.categories_weight).sum(1)
+            states = states + F.embedding(categories + self.starts, self.categories_weight).sum(1)
         ended: Tensor = self.end(states)
         return ended
 
@@ -173,11 +155,32 @@ class FTTransformer(nn.Module):
         return outputs
 
 
+def _sizes(sample: Mapping[str, Tensor]) -> tuple[int, list[int]]:
+    """How many numbers a row has, and how many codes each column of categories, told by its largest one."""
+    codes = sample.get("categories")
+    return (
+        sample["numbers"].shape[1] if "numbers" in sample else 0,
+        [] if codes is None else [int(code) + 1 for code in codes.amax(0)],
+    )
+
+
+def _starts(sizes: list[int]) -> Tensor:
+    """Where the codes of each column begin when all are laid end to end."""
+    return torch.tensor([0, *sizes[:-1]] if sizes else [], dtype=torch.int64).cumsum(0)
+
+
+@torch.no_grad()
+def _silence(weight: Tensor, starts: Tensor) -> None:
+    """Let the codes that training may never show say nothing at first."""
+    if len(starts):
+        weight[starts] = weight[starts + 1] = 0.0
+
+
 @torch.no_grad()
 def carry(before: Mapping[str, Any], now: nn.Module, shared: Mapping[str, Sequence[tuple[int, int]]]) -> None:
     """Give the net `now` the weights of one like it for other columns, `before` (its state dict).
 
-    `shared`: "numbers" and "categories" -> pairs of places, there and here, of what both have (see `Columns`)."""
+    `shared`: "numbers" and "categories" -> pairs of places, there and here, of what both have."""
     for name, tensor in now.state_dict().items():
         pairs = shared.get(name.rpartition(".")[2].partition("_")[0])
         if pairs is None:

@@ -103,7 +103,7 @@ def _rates(recipe: Recipe, facts: Facts) -> tuple[float | dict[str, float], str]
 
 def _adamw_rates(facts: Facts) -> tuple[float | dict[str, float], str]:
     if not facts.pretrained:
-        # The default of Adam (Kingma & Ba 2015), and the middle of what Gorishniy et al. 2021 search for nets on tables.
+        # The default of Adam (Kingma & Ba 2015); Gorishniy et al. 2021 search up to it for nets on tables.
         return 1e-3, "nothing is pretrained"
     found = {name: _rate(moves, facts.num_parameters) for name, moves in facts.phases}
     first = next(iter(found.values()))

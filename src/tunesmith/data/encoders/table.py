@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -144,7 +144,9 @@ class TableEncoder:
     def categorical(self) -> list[bool]:
         """Which of the features of `plain` are codes."""
         widths = [1 if isinstance(one, Category) else len(one.parts) - ("missing" in one.parts) for one in self.columns]
-        return [isinstance(one, Category) for one, width in zip(self.columns, widths, strict=True) for _ in range(width)]
+        return [
+            isinstance(one, Category) for one, width in zip(self.columns, widths, strict=True) for _ in range(width)
+        ]
 
     def blank(self, num_rows: int) -> dict[str, Tensor]:
         """So many rows of average numbers, and of the last code of each column: how many codes there are can be read
@@ -210,7 +212,6 @@ class TableRows:
     num_cut: int = 0
     together: int = 1024
     """Rows of one pass when all are predicted: they cost little."""
-    notes: tuple[str, ...] = field(default=())
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """The tensors of the given row numbers."""
@@ -337,10 +338,12 @@ def _other_type(table: Table, name: str, what: str, row: int) -> DataError:
 
 def _phase(days: np.ndarray, cycle: str) -> np.ndarray:
     """Where days since 1970 stand in a cycle: the month from 0, the weekday from Thursday, the hour with its part."""
+    found: np.ndarray
     if cycle == "weekday":
-        return np.floor(days) % 7
-    if cycle == "hour":
-        return np.round((days % 1.0) * 24, 6) % 24
-    known = np.where(np.isnan(days), 0, np.floor(days)).astype("datetime64[D]")
-    months = (known.astype("datetime64[M]").astype(np.int64) % 12).astype(np.float64)
-    return np.where(np.isnan(days), np.nan, months)
+        found = np.floor(days) % 7
+    elif cycle == "hour":
+        found = np.round((days % 1.0) * 24, 6) % 24
+    else:
+        known = np.where(np.isnan(days), 0, np.floor(days)).astype("datetime64[D]")
+        found = np.where(np.isnan(days), np.nan, known.astype("datetime64[M]").astype(np.int64) % 12)
+    return found
