@@ -10,6 +10,8 @@ from tunesmith.errors import RecipeError
 from tunesmith.models.loaders import network
 from tunesmith.models.nets import ft_transformer, mlp
 from tunesmith.models.tabular import carry
+from tunesmith.recipe import file
+from tunesmith.recipe.check import check_recipe
 
 SAMPLE = {"numbers": torch.zeros(2, 3), "categories": torch.tensor([[3, 2]] * 2)}
 ROWS = {"numbers": torch.tensor([[0.1, -0.2, 0.3]] * 4), "categories": torch.tensor([[0, 0], [2, 2], [3, 2], [3, 1]])}
@@ -89,3 +91,11 @@ def test_layers_and_widths_are_what_is_asked_for():
     assert net.output.in_features == 4 and len(net.blocks) == 1
     assert {"LayerNorm", "Tanh"} <= {type(module).__name__ for module in net.modules()}
     assert net.columns.numbers_weight.shape == (3, 1, 8)
+
+
+def test_an_unknown_option_or_one_of_another_type_is_told_before_anything_is_read():
+    for options, words in (({"widht": 3}, '"widht"'), ({"layers": "many"}, "many")):
+        with pytest.raises(RecipeError, match=words):
+            check_recipe(file.build({"data": "x.csv", "model": {"name": "new:mlp", "options": options}}))
+    with pytest.raises(RecipeError, match='no net is called "mpl"'):
+        check_recipe(file.build({"data": "x.csv", "model": {"name": "new:mpl"}}))

@@ -97,6 +97,9 @@ def _choices(recipe: Recipe, where: str) -> list[Problem]:
             value = getattr(value, part)
         if isinstance(value, Choice):
             problems.extend(check_choice(kind, value, path, where))
+    if recipe.model.name.startswith("new:"):
+        net = Choice(name=recipe.model.name.removeprefix("new:"), options=recipe.model.options)
+        problems.extend(check_choice("net", net, "model.options", where))
     for name, options in recipe.model.edits.items():
         choice = Choice.model_validate({"name": name, "options": options})
         problems.extend(check_choice("edit", choice, f"model.edits.{name}", where))
