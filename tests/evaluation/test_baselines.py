@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -133,6 +135,14 @@ def test_trees_learn_classes_labels_and_numbers_from_codes_and_gaps():
         score = found[:, 0] / 5 if codes.dtype == np.float64 else found[:, 1] if codes.ndim == 1 else found[:, 0]
         assert ((score > 0.5) == truth[600:])[table[600:, 1] > 0].mean() > 0.9
         assert codes.dtype != np.int64 or (found[:, 2] == 0).all()
+
+
+def test_trees_take_codes_as_categories_not_as_numbers():
+    codes = np.arange(1200.0) % 100
+    rows = Learnable(codes[:, None], codes % 2, codes[:100, None], Target(("y",), ("value",)), (True,))
+    as_numbers = dataclasses.replace(rows, categorical=(False,))
+    wrong = [np.abs(boosted_trees(each)[:, 0] - codes[:100] % 2).mean() for each in (rows, as_numbers)]
+    assert wrong[0] < 0.01 < 0.3 < wrong[1]
 
 
 def test_trees_read_a_column_of_very_many_categories_as_numbers():

@@ -155,8 +155,8 @@ def _of_other_columns(
     """The network of an earlier Run for columns that differ: what columns have in common keeps its weights."""
     model = Model.model_validate(run.network["model"])
     if not model.name.startswith("new:"):
-        what = f"{model.name} was tuned on other columns, and only {_OWN} know which weights belong to which column"
-        raise ModelError(what, where=str(run.path), remedy="give the columns that it was tuned on")
+        what = f"{model.name} was tuned on other columns, and it does not tell which weights belong to which"
+        raise ModelError(what, where=str(run.path), remedy="give its own columns, or use new:mlp or new:ft_transformer")
     module = named.build(model, encoder.blank(2), before.num_outputs, pretrained=False)
     pretrained = network.of_module(
         module, encoder.blank(2), before.labels, name=model.name, modality="table", head=run.network["layer"]
@@ -164,9 +164,6 @@ def _of_other_columns(
     made = Tunable(pretrained, net.head_name, net.head_options, before.num_outputs)
     carry(net.state_dict(), made, shared)
     return pretrained, made
-
-
-_OWN = "new:mlp and new:ft_transformer"
 
 
 def _network_run(name: str) -> Run | None:
