@@ -77,7 +77,7 @@ def compare(data: Path, asked: dict[str, Any], place: Path) -> dict[str, Any]:
         "trees": scores["baselines"][TREES][metric]["value"],
         "seconds": round(seconds, 1),
         "trees_seconds": trees,
-        "best": [event["step"] for event in events if event["event"] == "step"][-1],
+        "steps": [event["step"] for event in events if event["event"] == "step"][-1],
     }
 
 
