@@ -117,7 +117,9 @@ def test_a_net_from_nothing_goes_faster_longer_and_waits_longer():
     tuned, _ = resolve(_recipe(), dataclasses.replace(FACTS, num_train=16_000))
     assert nothing.train.lr > tuned.train.lr and nothing.train.batch == 256 and nothing.train.patience == 16
     assert int(nothing.train.length.split()[0]) > int(tuned.train.length.split()[0])
-    assert reasons["train.lr"] == "nothing is pretrained"
+    assert nothing.train.lr == 1e-3 and "nothing is pretrained" in reasons["train.lr"]
+    few, _ = resolve(_recipe(), dataclasses.replace(FACTS, pretrained=False, num_train=1000))
+    assert (few.train.batch, few.train.lr) == (32, 3.5e-4)
 
 
 def test_without_valid_rows_nothing_stops_early():

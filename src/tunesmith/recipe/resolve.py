@@ -37,7 +37,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "data.split": (facts.split, "how the rows were split"),
         "train.batch": (batch, f"{facts.num_train} training rows"),
         "train.length": _length(facts, batch),
-        "train.lr": _rates(recipe, facts),
+        "train.lr": _rates(recipe, facts, batch),
         "train.clip": _clip(recipe),
         "train.warmup": _warmup(recipe),
         "train.precision": (facts.precision, f"what {facts.device} is fast at"),
@@ -86,13 +86,13 @@ def _length(facts: Facts, batch: int) -> tuple[str, str]:
     return f"{epochs} epochs", f"{steps_per_epoch} steps per epoch"
 
 
-def _rates(recipe: Recipe, facts: Facts) -> tuple[float | dict[str, float], str]:
+def _rates(recipe: Recipe, facts: Facts, batch: int) -> tuple[float | dict[str, float], str]:
     """One rate where all phases agree, else one for each; for AdamW, and other optimizers relative to it."""
     name = recipe.train.optimizer.name
     if name == "lbfgs":
         return 1.0, "a line search finds its own step"
     scale, why = SCALES.get(name, (1.0, ""))
-    rates, reason = _adamw_rates(facts)
+    rates, reason = _adamw_rates(facts, batch)
     if scale == 1.0:
         return rates, reason
     scaled = (
@@ -101,10 +101,11 @@ def _rates(recipe: Recipe, facts: Facts) -> tuple[float | dict[str, float], str]
     return scaled if isinstance(scaled, dict) else _round(scaled), f"{reason}; {why}"
 
 
-def _adamw_rates(facts: Facts) -> tuple[float | dict[str, float], str]:
+def _adamw_rates(facts: Facts, batch: int) -> tuple[float | dict[str, float], str]:
     if not facts.pretrained:
-        # The default of Adam (Kingma & Ba 2015); Gorishniy et al. 2021 search up to it for nets on tables.
-        return 1e-3, "nothing is pretrained"
+        # At 256 rows a step the default of Adam (Kingma & Ba 2015), up to which Gorishniy et al. 2021 search for nets on
+        # tables; with fewer it falls as the square root of their number (Malladi et al. 2022).
+        return _round(1e-3 * min(1.0, math.sqrt(batch / 256))), f"nothing is pretrained; {batch} rows a step"
     found = {name: _rate(moves, facts.num_parameters) for name, moves in facts.phases}
     first = next(iter(found.values()))
     if all(rate == first for rate in found.values()):
