@@ -103,8 +103,8 @@ def _rates(recipe: Recipe, facts: Facts, batch: int) -> tuple[float | dict[str, 
 
 def _adamw_rates(facts: Facts, batch: int) -> tuple[float | dict[str, float], str]:
     if not facts.pretrained:
-        # At 256 rows a step the default of Adam (Kingma & Ba 2015), up to which Gorishniy et al. 2021 search for nets on
-        # tables; with fewer it falls as the square root of their number (Malladi et al. 2022).
+        # At 256 rows a step the default of Adam (Kingma & Ba 2015), up to which Gorishniy et al. 2021 search for nets
+        # on tables; with fewer it falls as the square root of their number (Malladi et al. 2022).
         return _round(1e-3 * min(1.0, math.sqrt(batch / 256))), f"nothing is pretrained; {batch} rows a step"
     found = {name: _rate(moves, facts.num_parameters) for name, moves in facts.phases}
     first = next(iter(found.values()))
