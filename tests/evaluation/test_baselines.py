@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tunesmith import plugins
-from tunesmith.evaluation.baselines import Learnable, majority, mean, tfidf_logistic, tfidf_ridge
+from tunesmith.evaluation.baselines import Learnable, boosted_trees, majority, mean, tfidf_logistic, tfidf_ridge
 from tunesmith.evaluation.linear import class_chances, linear_outputs, score_features
 from tunesmith.tasks.task import Target
 from tunesmith.testing import tiny_rows
@@ -113,3 +115,37 @@ def test_features_that_tell_the_target_score_higher_than_noise(task):
 
     scores = [score_features(found, codes, folds, target.num_outputs, value) for found in (noise, telling)]
     assert scores[1] > scores[0] + 0.2
+
+
+def _turned(num_rows):
+    """Numbers with gaps, a column of codes, and classes that only both together tell."""
+    random = np.random.default_rng(0)
+    size, code = random.normal(size=num_rows), random.integers(2, 12, num_rows).astype(float)
+    truth = (size > 0) ^ (code % 2 == 0)
+    return np.stack([np.where(np.arange(num_rows) % 10 == 0, np.nan, size), code], 1), truth
+
+
+def test_trees_learn_classes_labels_and_numbers_from_codes_and_gaps():
+    table, truth = _turned(800)
+    target = Target(("y",), ("a", "b", "c"))
+    for codes in (truth.astype(np.int64), np.stack([truth, ~truth, truth | True], 1).astype(np.float32), truth * 5.0):
+        rows = Learnable(table[:600], codes[:600], table[600:], target, (False, True))
+        found = boosted_trees(rows)
+        assert np.array_equal(found, boosted_trees(rows))
+        score = found[:, 0] / 5 if codes.dtype == np.float64 else found[:, 1] if codes.ndim == 1 else found[:, 0]
+        assert ((score > 0.5) == truth[600:])[table[600:, 1] > 0].mean() > 0.9
+        assert codes.dtype != np.int64 or (found[:, 2] == 0).all()
+
+
+def test_trees_take_codes_as_categories_not_as_numbers():
+    codes = np.arange(1200.0) % 100
+    rows = Learnable(codes[:, None], codes % 2, codes[:100, None], Target(("y",), ("value",)), (True,))
+    as_numbers = dataclasses.replace(rows, categorical=(False,))
+    wrong = [np.abs(boosted_trees(each)[:, 0] - codes[:100] % 2).mean() for each in (rows, as_numbers)]
+    assert wrong[0] < 0.01 < 0.1 < wrong[1]
+
+
+def test_trees_read_a_column_of_very_many_categories_as_numbers():
+    table = np.arange(400.0)[:, None]
+    rows = Learnable(table, (table[:, 0] > 200).astype(np.int64), table, Target(("y",), ("a", "b")), (True,))
+    assert (boosted_trees(rows).argmax(1) == rows.codes).mean() > 0.95

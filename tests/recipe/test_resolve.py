@@ -112,6 +112,16 @@ def test_a_batch_of_all_rows_is_the_training_set():
     assert resolved.train.batch == FACTS.num_train
 
 
+def test_a_net_from_nothing_goes_faster_longer_and_waits_longer():
+    nothing, reasons = resolve(_recipe(), dataclasses.replace(FACTS, pretrained=False, num_train=16_000))
+    tuned, _ = resolve(_recipe(), dataclasses.replace(FACTS, num_train=16_000))
+    assert nothing.train.lr > tuned.train.lr and nothing.train.batch == 256 and nothing.train.patience == 16
+    assert int(nothing.train.length.split()[0]) > int(tuned.train.length.split()[0])
+    assert nothing.train.lr == 1e-3 and "nothing is pretrained" in reasons["train.lr"]
+    few, _ = resolve(_recipe(), dataclasses.replace(FACTS, pretrained=False, num_train=1000))
+    assert (few.train.batch, few.train.lr) == (32, 3.5e-4)
+
+
 def test_without_valid_rows_nothing_stops_early():
     resolved, _ = resolve(_recipe(), dataclasses.replace(FACTS, num_valid=0))
     assert resolved.train.patience == 0

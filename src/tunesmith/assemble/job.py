@@ -240,7 +240,8 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     _check_average(recipe, rows)
     check_reads(recipe, plan)
     augmented, unlabelled = augmented_rows(recipe, rows, encoded)
-    recipe, reasons = resolve(_with_places(recipe, objects), facts_of(rows, pretrained, encoded, machine, plan))
+    facts = facts_of(rows, pretrained, encoded, machine, plan)
+    recipe, reasons = resolve(_with_places(recipe, objects), facts)
     for line in (*getattr(encoded, "notes", ()), *_told(rows, encoded, encoder)):
         tell(line)
     head = None if recipe.model.head == "auto" else recipe.model.head
@@ -269,7 +270,7 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: Encoded, machine: Mach
         max_positions=pretrained.max_positions,
         longest=encoded.longest,
         seconds=getattr(encoded, "seconds", 0.0),
-        new=pretrained.origin.name.startswith("new:"),
+        pretrained=not pretrained.origin.name.startswith("new:"),
         device=str(machine.device) if machine.world == 1 else machine.device.type,
         precision=machine.precision,
         split=rows.split.how,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from safetensors.torch import load_model
 from tunesmith.assemble.feeds import PLURALS
 from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.encoded import Encoder
-from tunesmith.data.encoders import image, sound
+from tunesmith.data.encoders import image, sound, table
 from tunesmith.data.encoders.tensor import TensorEncoder
 from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.data.items import Modality
@@ -22,6 +23,7 @@ from tunesmith.models.loaders import named, network, transformers
 from tunesmith.models.loaders.channels import fit_channels
 from tunesmith.models.loaders.weights import load_weights
 from tunesmith.models.pretrained import Pretrained
+from tunesmith.models.tabular import carry
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe.schema import Choice, Model, Recipe
 from tunesmith.run import Run, is_run
@@ -31,6 +33,7 @@ from tunesmith.tasks.task import Target
 ENCODERS: dict[str, Callable[[dict[str, Any]], Encoder]] = {
     "image": image.ImageEncoder.from_json,
     "sound": sound.SoundEncoder.from_json,
+    "table": table.TableEncoder.from_json,
     "tensor": TensorEncoder.from_json,
 }
 """Modality -> the encoder that a Run kept."""
@@ -131,21 +134,45 @@ def _tuned_further(run: Run, objects: Objects, rows: Rows) -> tuple[Pretrained, 
     pretrained, encoder = rebuilt(run, before, objects.model)
     net = Tunable(pretrained, head["name"], head["options"], before.num_outputs)
     load_model(net, run.weights)
-    labels = rows.target.labels
-    pretrained.told = f"loaded {run.path} ({type(pretrained.module).__name__})"
+    labels, columns = rows.target.labels, ""
+    if isinstance(encoder, table.TableEncoder):
+        now = table.learnt(rows.table, rows.inputs, rows.split.train, {}, known=encoder)
+        columns = f"; {table.account(encoder, now)}"
+        if now != encoder:
+            pretrained, net = _of_other_columns(run, net, table.shared(encoder, now), now, before)
+        encoder = now
+    pretrained.told = f"loaded {run.path} ({type(pretrained.module).__name__}){columns}"
     pretrained.origin = network.origin(str(run.path), pretrained.module, pretrained.head_path)
-    if sorted(before.labels) == sorted(labels):
+    # A number of another name is of another unit: what the head says of it would mean nothing.
+    if sorted(before.labels) == sorted(labels) and (rows.task.name != "regression" or before.columns == rows.columns):
         pretrained.labels = before.labels
         if head["name"] == "own":
             pretrained.own_layer = net.head
         else:
             assert net.head is not None
             pretrained.head_choice = {"options": head["options"], "weights": net.head.state_dict()}
-        pretrained.told += "; nothing newly made"
+        pretrained.told += "; its head is kept" if columns else "; nothing newly made"
     else:
         pretrained.own_layer = network.anew(pretrained.own_layer, len(labels))
         pretrained.told += f"; newly made: {pretrained.head_path}"
     return pretrained, encoder
+
+
+def _of_other_columns(
+    run: Run, net: Tunable, shared: dict[str, list[tuple[int, int]]], encoder: Encoder, before: Target
+) -> tuple[Pretrained, Tunable]:
+    """The network of an earlier Run for columns that differ: what columns have in common keeps its weights."""
+    model = Model.model_validate(run.network["model"])
+    if not model.name.startswith("new:"):
+        what = f"{model.name} was tuned on other columns, and it does not tell which weights belong to which"
+        raise ModelError(what, where=str(run.path), remedy="give its own columns, or use new:mlp or new:ft_transformer")
+    module = named.build(model, encoder.blank(2), before.num_outputs, pretrained=False)
+    pretrained = network.of_module(
+        module, encoder.blank(2), before.labels, name=model.name, modality="table", head=run.network["layer"]
+    )
+    made = Tunable(pretrained, net.head_name, net.head_options, before.num_outputs)
+    carry(net.state_dict(), made, shared)
+    return pretrained, made
 
 
 def _network_run(name: str) -> Run | None:
@@ -167,14 +194,22 @@ def _stated_encoder(recipe: Recipe, objects: Objects, rows: Rows) -> Encoder:
         return sound.learnt(rows.table, rows.inputs, rows.split.train, model.expects, _seconds(recipe))
     if rows.modality == "tensor":
         return TensorEncoder.learnt(rows.table, rows.inputs)
+    if rows.modality == "table":
+        flat = not model.name.startswith("new:") and not _takes_columns(objects.model)
+        return table.learnt(rows.table, rows.inputs, rows.split.train, model.expects, flat=flat)
     what = f"reads no {PLURALS[rows.modality]}"
-    raise ModelError(what, where=model.name, remedy="give images, sounds, tensors, or another model")
+    raise ModelError(what, where=model.name, remedy="give images, sounds, tables, tensors, or another model")
 
 
 def _seconds(recipe: Recipe) -> float | None:
     """What the recipe says of the longest sound."""
     asked = recipe.data.max_length
     return None if asked == "auto" else float(asked)
+
+
+def _takes_columns(given: torch.nn.Module | None) -> bool:
+    """Whether a person's own network names numbers and categories apart, as the inputs of its forward pass."""
+    return given is not None and bool({"numbers", "categories"} & {*inspect.signature(given.forward).parameters})
 
 
 def _module(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tunesmith.data import features
 from tunesmith.data import items as opaque
 from tunesmith.data.items import Modality
 from tunesmith.data.media import kind_of
@@ -174,7 +175,7 @@ def _inputs(table: Table, columns: Sequence[Column], targets: Sequence[str], mod
     if table.arrow is None:
         return tuple(name for name in table.column_names if name not in targets)
     if modality == "table":
-        return _features(table, columns)
+        return _features(table, [column.name for column in columns])
     if modality != "text":
         return _media(table, columns, modality)
     # Names of pictures and sounds are no texts.
@@ -215,19 +216,17 @@ def _media(table: Table, columns: Sequence[Column], modality: Modality) -> tuple
     raise _ambiguous(table, columns, f"the {modality}", f"--set 'data.inputs=[\"{found[0].name}\"]'")
 
 
-def _features(table: Table, columns: Sequence[Column]) -> tuple[str, ...]:
+def _features(table: Table, names: Sequence[str]) -> tuple[str, ...]:
     """Every column that can tell something: no names of rows, no free texts, nothing empty or always the same."""
-    found = [
-        column.name
-        for column in columns
-        if column.kind in ("number", "category") and column.distinct > 1 and not ID_NAME.search(column.name)
-    ]
+    reasons = {name: features.why_not(table, name) for name in names}
+    found = tuple(name for name, reason in reasons.items() if not reason)
     if not found:
-        what = "no column holds numbers or categories" + _listed(columns)
+        listed = "".join(f'\n    "{name}": {reason}' for name, reason in reasons.items())
+        what = f"no column holds numbers, dates or categories that a model of tables could read{listed}"
         raise DataError(
             what, where=table.source, remedy="say which columns to read with --set 'data.inputs=[\"NAME\"]'"
         )
-    return tuple(found)
+    return found
 
 
 def _task(table: Table, targets: Sequence[str]) -> tuple[str, str]:
@@ -264,8 +263,9 @@ def _told(table: Table, inputs: Sequence[str], targets: Sequence[str], task: str
     known = {column.name: column for column in _columns(table) if column.kind != "opaque"}
     texts = []
     if modality == "table":
-        left_out = [name for name in table.column_names if name not in (*inputs, *targets)]
-        texts.append(f"{len(inputs)} columns" + (f" (left out: {', '.join(left_out)})" if left_out else ""))
+        others = [name for name in table.column_names if name not in (*inputs, *targets)]
+        left_out = ", ".join(f"{name}: {features.why_not(table, name) or 'not among data.inputs'}" for name in others)
+        texts.append(f"{len(inputs)} columns" + (f" (left out: {left_out})" if left_out else ""))
     for name in inputs if modality != "table" else ():
         size = f" ({known[name].mean_characters:.0f} characters on average)" if name in known else ""
         size = size if modality == "text" else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,17 @@ from tunesmith import plugins
 from tunesmith.assemble.job import Job
 from tunesmith.assemble.loaded import load_run
 from tunesmith.evaluation import intervals
-from tunesmith.evaluation.baselines import MOST_ROWS, Learnable, baselines_of
+from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
 from tunesmith.tasks.task import Task
 
 FOLDS_FILE = "predictions/folds.npy"
+OF_ARRAYS = {"tfidf_logistic": "plain_logistic", "tfidf_ridge": "plain_ridge"}
+"""What stands for a baseline of texts where rows are arrays."""
+OF_TABLES = {"tfidf_logistic": "boosted_trees", "tfidf_ridge": "boosted_trees"}
+"""What stands for it where rows are those of a table."""
 
 
 def value_of(job: Job, rows: np.ndarray, outputs: np.ndarray) -> float:
@@ -99,11 +103,20 @@ def _baselines(job: Job, run: Run, part: str, rows: np.ndarray, names: list[str]
     return found
 
 
+def baselines_of(names: Sequence[str], modality: str) -> list[str]:
+    """The baselines of a task for rows of this kind."""
+    if modality == "text":
+        return list(names)
+    others = OF_TABLES if modality == "table" else OF_ARRAYS
+    return [others.get(name, name) for name in names]
+
+
 def _learn(job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray, asked: np.ndarray) -> np.ndarray:
     if len(train) > MOST_ROWS:
         train = train[np.linspace(0, len(train) - 1, MOST_ROWS).astype(int)]
     known, wanted = (job.encoder.plain(job.rows.table, job.rows.inputs, rows) for rows in (train, asked))
-    return learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target))
+    categorical = getattr(job.encoder, "categorical", ())
+    return learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical))
 
 
 def _of_probabilities(task: Task) -> Task:

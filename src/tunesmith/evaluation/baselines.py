@@ -18,21 +18,17 @@ MOST_ROWS = 100_000
 @dataclass(frozen=True)
 class Learnable:
     """What a baseline sees: inputs and codes of the training rows, inputs of the rows to score. Texts (pairs joined),
-    or an array (rows, features)."""
+    or an array (rows, features); `categorical` tells which features are codes of categories."""
 
     texts: Sequence[str] | np.ndarray
     codes: np.ndarray
     asked: Sequence[str] | np.ndarray
     target: Target
+    categorical: Sequence[bool] = ()
 
 
-OF_ARRAYS = {"tfidf_logistic": "plain_logistic", "tfidf_ridge": "plain_ridge"}
-"""What stands for a baseline of texts where rows are arrays."""
-
-
-def baselines_of(names: Sequence[str], modality: str) -> list[str]:
-    """The baselines of a task for rows of this kind."""
-    return list(names) if modality == "text" else [OF_ARRAYS.get(name, name) for name in names]
+MOST_CODES = 255
+"""A column of more categories is a number to the trees."""
 
 
 def majority(rows: Learnable) -> np.ndarray:
@@ -63,6 +59,34 @@ def plain_ridge(rows: Learnable) -> np.ndarray:
     train, asked = _standardised(rows)
     centre = rows.codes.mean()
     return np.asarray(Ridge(alpha=100.0).fit(train, rows.codes - centre).predict(asked) + centre)[:, None]
+
+
+def boosted_trees(rows: Learnable) -> np.ndarray:
+    """Gradient-boosted trees, scikit-learn's HistGradientBoosting with its defaults: what is hard to beat on tables."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    train, asked = np.asarray(rows.texts, np.float64), np.asarray(rows.asked, np.float64)
+    coded = [
+        place
+        for place, is_code in enumerate(rows.categorical)
+        if is_code and np.nanmax(np.r_[train[:, place], asked[:, place], 0.0]) < MOST_CODES
+    ]
+    options = {"categorical_features": coded or None, "random_state": 0}
+    if rows.codes.ndim == 1 and rows.codes.dtype.kind == "f":
+        model = HistGradientBoostingRegressor(**options).fit(train, rows.codes)
+        return np.asarray(model.predict(asked))[:, None]
+    several = rows.codes.ndim == 2
+    columns = []
+    for codes in rows.codes.T if several else [rows.codes]:
+        chances = np.zeros((len(asked), 2 if several else rows.target.num_outputs))
+        codes = codes.astype(np.int64)
+        if codes.min() == codes.max():
+            chances[:, codes[0]] = 1.0
+        else:
+            model = HistGradientBoostingClassifier(**options).fit(train, codes)
+            chances[:, model.classes_] = model.predict_proba(asked)
+        columns.append(chances[:, 1] if several else chances)
+    return np.stack(columns, 1) if several else columns[0]
 
 
 def _standardised(rows: Learnable) -> tuple[np.ndarray, np.ndarray]:

@@ -93,7 +93,7 @@ def outputs_of(
     """The net's outputs for `rows`, in their order: sorted by length, batched by tokens, shared among the ranks.
 
     Every row is computed once; the result is the same object on every rank. fp32 unless the machine says otherwise."""
-    batches = _batches(rows, encoded.lengths, machine.tokens)
+    batches = _batches(rows, encoded.lengths, machine.tokens, getattr(encoded, "together", 32))
     mine: dict[int, np.ndarray] = {}
     with evaluating(net):
         for number in range(machine.rank, len(batches), machine.world):
@@ -110,10 +110,10 @@ def outputs_of(
     return result
 
 
-def _batches(rows: np.ndarray, lengths: np.ndarray | None, tokens: int) -> list[np.ndarray]:
-    """Positions within `rows` that go through the net together, of like length."""
+def _batches(rows: np.ndarray, lengths: np.ndarray | None, tokens: int, together: int = 32) -> list[np.ndarray]:
+    """Positions within `rows` that go through the net together: of like length, or so many where none is known."""
     if lengths is None:
-        return [np.arange(start, min(start + 32, len(rows))) for start in range(0, len(rows), 32)]
+        return [np.arange(start, min(start + together, len(rows))) for start in range(0, len(rows), together)]
     order = np.argsort(-lengths[rows], kind="stable")
     return [order[some] for some in chunks(lengths[rows][order], tokens, ROWS)]
 

@@ -39,7 +39,7 @@ class Facts:
     """What a row is to the model: text, image, sound, table or tensor."""
     seconds: float = 0.0
     """What the model reads of a sound at most."""
-    new: bool = False
-    """Whether the network begins without pretrained weights."""
     pairs: bool = False
     """Whether the body is tuned on pairs of rows before the head."""
+    pretrained: bool = True
+    """Whether the model brings weights; without, it learns all from these rows."""

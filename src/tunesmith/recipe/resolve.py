@@ -37,7 +37,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "data.split": (facts.split, "how the rows were split"),
         "train.batch": (batch, f"{facts.num_train} training rows"),
         "train.length": _length(facts, batch),
-        "train.lr": _rates(recipe, facts),
+        "train.lr": _rates(recipe, facts, batch),
         "train.clip": _clip(recipe),
         "train.warmup": _warmup(recipe),
         "train.precision": (facts.precision, f"what {facts.device} is fast at"),
@@ -63,33 +63,39 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
 
 
 def _batch(recipe: Recipe, facts: Facts) -> int:
-    """Small sets need steps more than wide batches; 32 is the published choice for BERT (Devlin et al. 2019)."""
+    """Small sets need steps more than wide batches; 32 is the published choice for BERT (Devlin et al. 2019), 256 for
+    nets on tables that begin from nothing (Gorishniy et al. 2021)."""
     batch = recipe.train.batch
     if batch == "all":
         return facts.num_train
+    if batch == "auto" and not facts.pretrained and facts.modality == "table":
+        return next(size for most, size in ((2000, 32), (10_000, 128), (math.inf, 256)) if facts.num_train < most)
     return batch if batch != "auto" else 16 if facts.num_train < 2000 else 32
 
 
 def _length(facts: Facts, batch: int) -> tuple[str, str]:
     """At least 3 epochs (Devlin et al. 2019), and on small sets about 500 steps (Mosbach et al. 2021: few rows
     need more steps, not a smaller rate), at most 20 epochs. A frozen body needs more passes: only its head moves; and
-    so does a network that begins with nothing. With pairs, half of the length is a head's, and half makes one pair a
-    row and epoch: on small sets 20 of one class and 20 of two for each row, as in SetFit (Tunstall et al. 2022: R =
-    20)."""
+    so does a network that begins from nothing, on tables still more. With pairs, half of the length is a head's, and
+    half makes one pair a row and epoch: on small sets 20 of one class and 20 of two for each row, as in SetFit
+    (Tunstall et al. 2022: R = 20)."""
     steps_per_epoch = math.ceil(facts.num_train / batch)
+    if not facts.pretrained and facts.modality == "table":
+        epochs = max(20, min(100, math.ceil(6000 / steps_per_epoch)))
+        return f"{epochs} epochs", f"{steps_per_epoch} steps per epoch, from nothing: about 6,000 steps"
     frozen = all(moves == "head" for _, moves in facts.phases)
-    wanted, most = (3000, 80) if facts.pairs else (1500, 40) if frozen or facts.new else (300, 20)
+    wanted, most = (3000, 80) if facts.pairs else (1500, 40) if frozen or not facts.pretrained else (300, 20)
     epochs = max(3, min(most, math.ceil(wanted / steps_per_epoch)))
     return f"{epochs} epochs", f"{steps_per_epoch} steps per epoch"
 
 
-def _rates(recipe: Recipe, facts: Facts) -> tuple[float | dict[str, float], str]:
+def _rates(recipe: Recipe, facts: Facts, batch: int) -> tuple[float | dict[str, float], str]:
     """One rate where all phases agree, else one for each; for AdamW, and other optimizers relative to it."""
     name = recipe.train.optimizer.name
     if name == "lbfgs":
         return 1.0, "a line search finds its own step"
     scale, why = SCALES.get(name, (1.0, ""))
-    rates, reason = _adamw_rates(facts)
+    rates, reason = _adamw_rates(facts, batch)
     if scale == 1.0:
         return rates, reason
     scaled = (
@@ -98,8 +104,12 @@ def _rates(recipe: Recipe, facts: Facts) -> tuple[float | dict[str, float], str]
     return scaled if isinstance(scaled, dict) else _round(scaled), f"{reason}; {why}"
 
 
-def _adamw_rates(facts: Facts) -> tuple[float | dict[str, float], str]:
-    found = {name: _rate(moves, facts.num_parameters, facts.new) for name, moves in facts.phases}
+def _adamw_rates(facts: Facts, batch: int) -> tuple[float | dict[str, float], str]:
+    if not facts.pretrained and facts.modality == "table":
+        # At 256 rows a step the default of Adam (Kingma & Ba 2015), up to which Gorishniy et al. 2021 search for nets
+        # on tables; with fewer it falls as the square root of their number (Malladi et al. 2022).
+        return _round(1e-3 * min(1.0, math.sqrt(batch / 256))), f"nothing is pretrained; {batch} rows a step"
+    found = {name: _rate(moves, facts.num_parameters, facts.pretrained) for name, moves in facts.phases}
     first = next(iter(found.values()))
     if all(rate == first for rate in found.values()):
         return first
@@ -108,7 +118,7 @@ def _adamw_rates(facts: Facts) -> tuple[float | dict[str, float], str]:
     )
 
 
-def _rate(moves: str, num_parameters: int, new: bool) -> tuple[float, str]:
+def _rate(moves: str, num_parameters: int, pretrained: bool) -> tuple[float, str]:
     """The published rate for what moves, with AdamW.
 
     A head on a frozen body: 3e-3, linear models on fixed features stand high rates (Kumar et al. 2022 search up to
@@ -120,7 +130,7 @@ def _rate(moves: str, num_parameters: int, new: bool) -> tuple[float, str]:
         return 3e-3, "only the new head moves"
     if moves == "vectors":
         return 1e-3, "only small vectors and the head move"
-    if new:
+    if not pretrained:
         return 1e-3, "a network that is not pretrained"
     known = ((5e7, 1e-4), (2e8, 3e-5), (1e9, 2e-5))
     rate = next((rate for most, rate in known if num_parameters < most), 1e-5)
@@ -151,6 +161,8 @@ def _warmup(recipe: Recipe) -> tuple[str, str]:
 def _patience(facts: Facts) -> tuple[int, str]:
     if facts.num_valid == 0:
         return 0, "no validation rows: the length comes from cross-validation"
+    if not facts.pretrained:
+        return 16, "evaluations without a better score (Gorishniy et al. 2021)"
     return 4, "evaluations without a better score"
 
 

@@ -94,10 +94,10 @@ def origin(name: str, module: nn.Module, but: str) -> Origin:
 
 
 def _calling(module: nn.Module, sample: Mapping[str, Tensor]) -> Callable[[nn.Module, Mapping[str, Tensor]], Any]:
-    """How the network takes its inputs: one tensor as it is; several by the names that its forward pass has."""
-    if len(sample) == 1:
-        return lambda network, inputs: network(*inputs.values())
+    """How the network takes its inputs: by the names that its forward pass has, else one after the other."""
     taken = inspect.signature(module.forward).parameters
+    if len(sample) == 1 and not {*sample} & {*taken}:
+        return lambda network, inputs: network(*inputs.values())
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
         return lambda network, inputs: network(**inputs)
     names = [name for name in sample if name in taken]
