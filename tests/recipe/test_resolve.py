@@ -113,13 +113,16 @@ def test_a_batch_of_all_rows_is_the_training_set():
 
 
 def test_a_net_from_nothing_goes_faster_longer_and_waits_longer():
-    nothing, reasons = resolve(_recipe(), dataclasses.replace(FACTS, pretrained=False, num_train=16_000))
+    table = dataclasses.replace(FACTS, pretrained=False, modality="table")
+    nothing, reasons = resolve(_recipe(), dataclasses.replace(table, num_train=16_000))
     tuned, _ = resolve(_recipe(), dataclasses.replace(FACTS, num_train=16_000))
     assert nothing.train.lr > tuned.train.lr and nothing.train.batch == 256 and nothing.train.patience == 16
     assert int(nothing.train.length.split()[0]) > int(tuned.train.length.split()[0])
     assert nothing.train.lr == 1e-3 and "nothing is pretrained" in reasons["train.lr"]
-    few, _ = resolve(_recipe(), dataclasses.replace(FACTS, pretrained=False, num_train=1000))
+    few, _ = resolve(_recipe(), dataclasses.replace(table, num_train=1000))
     assert (few.train.batch, few.train.lr) == (32, 3.5e-4)
+    image, _ = resolve(_recipe(), dataclasses.replace(FACTS, pretrained=False, modality="image", num_train=1000))
+    assert (image.train.batch, image.train.lr, image.train.length) == (16, 1e-3, "24 epochs")
 
 
 def test_without_valid_rows_nothing_stops_early():

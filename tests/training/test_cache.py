@@ -212,7 +212,7 @@ def test_rows_made_anew_each_time_and_too_few_rows_are_not_kept(job):
     pipeline.phases.open_phase(net, LAST.phases[0])
     with pytest.raises(Uncacheable, match="fewer than five"):
         cached_rows(net, made.encoded, made.rows.split.train[:4], made.machine, "fp32")
-    opaque = replace(made.encoded, lengths=None)
+    opaque = replace(made.encoded, lengths=None, _fields=None)
     with pytest.raises(Uncacheable, match="made anew"):
         cached_rows(net, opaque, made.rows.split.train, made.machine, "fp32")
 
