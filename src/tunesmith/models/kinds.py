@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 Kind = Literal["weight", "bias", "norm", "adapter"]
 """Of a normalization layer, a bias elsewhere, added by an edit, or any other weight."""
 
 
 def kind_of(module: Any, parameter: str) -> Kind:
-    """The kind of the parameter that `module` itself holds under this name; every library calls a norm a norm."""
-    if "norm" in type(module).__name__.lower():
+    """The kind of the parameter that `module` itself holds under this name; every library calls a norm a norm.
+
+    The weights of a Keras layer made of layers are called `PART/NAME`."""
+    if "norm" in f"{type(module).__name__} {parameter.rpartition('/')[0]}".lower():
         return "norm"
     return "bias" if parameter.endswith("bias") else "weight"
+
+
+def has_statistics(module: nn.Module) -> bool:
+    """Whether it is a BatchNorm, of torch or of Keras."""
+    return isinstance(module, _BatchNorm) or getattr(module, "has_statistics", False) is True
