@@ -173,9 +173,7 @@ def _learnt_encoder(name: str, expects: dict[str, Any], rows: Rows) -> Encoder:
     raise ModelError(what, where=name, remedy="give images, tensors, or another model")
 
 
-def _of_keras(
-    source: Any, recipe: Recipe, rows: Rows, layer: str | None
-) -> tuple[Encoder, torch.nn.Module, list[str]]:
+def _of_keras(source: Any, recipe: Recipe, rows: Rows, layer: str | None) -> tuple[Encoder, torch.nn.Module, list[str]]:
     """A Keras model as a network, the encoder of its inputs, and what there is to tell of the two."""
     model, known = recipe.model, keras.expects(source)
     if idle := [key for key in ("weights", "options") if getattr(model, key)]:

@@ -20,7 +20,11 @@ def write(network: KerasNetwork, head: Any, task: str, encoder: Encoder, folder:
     """Write the model with its new head; normalisation stands in front, and the task's activation at the end."""
     keras = library("model.keras")
     with keras.device("cpu"):
-        layers = [keras.Input(network.shape), *_normalisation(keras, network, encoder), _with_head(keras, network, head)]
+        layers = [
+            keras.Input(network.shape),
+            *_normalisation(keras, network, encoder),
+            _with_head(keras, network, head),
+        ]
         layers += [keras.layers.Flatten()] * (len(layers[-1].outputs[0].shape) > 2)
         layers += [keras.layers.Activation(ENDS[task])] if task in ENDS else []
         keras.Sequential(layers).save(folder / "model.keras")

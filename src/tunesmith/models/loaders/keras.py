@@ -33,7 +33,9 @@ _SWITCH = "set KERAS_BACKEND=torch in the environment, before anything imports k
 
 def is_file(name: str) -> bool:
     """Whether a model of this name is a file of Keras, or a folder of TensorFlow's."""
-    return name.lower().endswith(FILES) or (Path(name) / "saved_model.pb").is_file()
+    folder = Path(name)
+    saved = (folder / "saved_model.pb").is_file() and not (folder / "config.json").is_file()
+    return saved or name.lower().endswith(FILES)
 
 
 def is_model(thing: Any) -> bool:
@@ -213,7 +215,8 @@ class KerasNetwork(nn.Module):
             return self.model(values.reshape(-1, *self.shape) if fixed else values, training=self.training)
 
     def extra_repr(self) -> str:
-        return hashlib.blake2b(json.dumps(self.architecture).encode(), digest_size=8).hexdigest()
+        version = sys.modules["keras"].__version__
+        return f"{version}, {hashlib.blake2b(json.dumps(self.architecture).encode(), digest_size=8).hexdigest()}"
 
     def _open_head(self, head: str | None) -> tuple[Any, list[Any]]:
         """Put a linear layer of torch in the place of the head, and nothing in that of a softmax behind it."""
@@ -345,7 +348,9 @@ def _tunable(model: Any, where: str) -> Any:
     return model
 
 
-_CUSTOM = "write it as a keras.Layer with @keras.saving.register_keras_serializable, imported before the model is opened"
+_CUSTOM = (
+    "write it as a keras.Layer with @keras.saving.register_keras_serializable, imported before the model is opened"
+)
 
 
 def _unread(error: Exception, where: str) -> ModelError:
@@ -353,6 +358,6 @@ def _unread(error: Exception, where: str) -> ModelError:
     reason = text.split("\n")[0][:200]
     if "ambda" in text:
         return ModelError("has a Lambda layer, which is code in a file", where=where, remedy=_CUSTOM)
-    if "Could not locate" in text or "register_keras_serializable" in text:
-        return ModelError(f"has a layer that Keras does not know: {reason}", where=where, remedy=_CUSTOM)
+    if (unknown := re.search(r"Could not locate \w+ '(.+?)'", text)) is not None:
+        return ModelError(f"has a layer that Keras does not know: {unknown[1]}", where=where, remedy=_CUSTOM)
     return ModelError(f"cannot be opened by Keras: {reason}", where=where, remedy="fetch or save it again")
