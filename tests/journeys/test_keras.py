@@ -1,4 +1,4 @@
-"""Keras models from the file or from memory to the Run: strategies, cache, resume, and the file that plain Keras loads."""
+"""Keras models from file or memory to the Run: strategies, cache, resume, and the file that plain Keras loads."""
 
 from __future__ import annotations
 

@@ -15,11 +15,16 @@ def kind_of(module: Any, parameter: str) -> Kind:
     """The kind of the parameter that `module` itself holds under this name; every library calls a norm a norm.
 
     The weights of a Keras layer made of layers are called `PART/NAME`."""
-    if "norm" in f"{type(module).__name__} {parameter.rpartition('/')[0]}".lower():
+    if is_norm(module) or "norm" in parameter.rpartition("/")[0].lower():
         return "norm"
     return "bias" if parameter.endswith("bias") else "weight"
 
 
+def is_norm(module: nn.Module) -> bool:
+    """Whether it is a normalization layer; a layer of Keras says in `kind` what it is."""
+    return "norm" in str(getattr(module, "kind", type(module).__name__)).lower()
+
+
 def has_statistics(module: nn.Module) -> bool:
     """Whether it is a BatchNorm, of torch or of Keras."""
-    return isinstance(module, _BatchNorm) or getattr(module, "has_statistics", False) is True
+    return isinstance(module, _BatchNorm) or getattr(module, "kind", "") == "BatchNormalization"

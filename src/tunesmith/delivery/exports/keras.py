@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tunesmith.data.encoded import Encoder
 from tunesmith.data.encoders.image import ImageEncoder
@@ -60,7 +60,7 @@ def _with_head(keras: Any, network: KerasNetwork, head: Any) -> Any:
 
     model = keras.models.clone_model(network.model, clone_function=copied, recursive=True)
     for made, weights in copies:
-        made.set_weights([getattr(weight, "detach", lambda weight=weight: weight)() for weight in weights])
+        made.set_weights([weight.detach() if isinstance(weight, Tensor) else weight for weight in weights])
     return model
 
 

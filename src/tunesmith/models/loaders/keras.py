@@ -1,9 +1,9 @@
-"""Keras 3 models as torch networks: each layer a module whose mode is obeyed, its tensors once and under lasting names.
+"""Keras 3 models as torch networks: each layer a module whose mode is obeyed, its tensors once, under lasting names.
 
-With the torch backend a Keras layer is a `torch.nn.Module`, but one that `train()` and `eval()` do not reach, that calls
-no hooks, keeps its statistics as parameters, and lists each tensor twice under names that count up with every model.
-So the layers are hidden from torch, and a tree of modules stands in their place: each Keras layer calls its module,
-which calls the layer's own code."""
+With the torch backend a Keras layer is a `torch.nn.Module`, but `train()` and `eval()` do not reach it, it calls no
+hooks, keeps its statistics as parameters, and lists each tensor twice under names that count up with every model. So
+the layers are hidden from torch, and a tree of modules stands in their place: each Keras layer calls its module, which
+calls the layer's own code."""
 
 from __future__ import annotations
 
@@ -107,19 +107,23 @@ def expects(model: Any) -> dict[str, Any]:
     layers = {type(layer).__name__: layer for layer in _layers(model)}
     if not layers.keys() & {"Rescaling", "Normalization"} or "channels" not in found:
         return found
-    normalization = layers.get("Normalization")
-    shares = "Rescaling" not in layers and float(torch.as_tensor(normalization.mean).max()) <= 1
+    shares = "Rescaling" not in layers and float(torch.as_tensor(layers["Normalization"].mean).max()) <= 1
     return found | {"mean": [0.0] * found["channels"], "std": [1.0 if shares else 1 / 255] * found["channels"]}
 
 
 class KerasLayer(nn.Module):
-    """One layer of Keras: trainable weights are its parameters, the others its buffers, `training` its own mode."""
+    """One layer of Keras: trainable weights are its parameters, the others its buffers, `training` its own mode.
 
-    has_statistics = False
+    A BatchNormalization has what torch's offers to those who recompute its statistics: with `momentum` None they become
+    the mean over the batches since `reset_running_stats`."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
+        self.kind = type(layer).__name__
         self.held = (layer, layer.call)  # In a tuple, where torch does not look for modules.
+        self.track_running_stats = self.kind == "BatchNormalization"
+        self.own_momentum = self.momentum = getattr(layer, "momentum", None)
+        self.num_batches = 0
         self.tied: dict[str, Any] = {}
         weights = [] if is_model(layer) else layer.weights
         self.seeds = [] if is_model(layer) else [v for v in layer.variables if "seed_generator" in v.path]
@@ -137,13 +141,21 @@ class KerasLayer(nn.Module):
         layer._get_call_context().set_value("training", self.training)
         if "training" in kwargs:
             kwargs["training"] = self.training
+        if self.track_running_stats:
+            even = self.num_batches / (self.num_batches + 1)
+            layer.momentum = even if self.momentum is None else self.own_momentum
+            self.num_batches += self.training
         for seed in self.seeds if self.training else ():
             # A generator of Keras counts its own passes; drawn from torch's stream, a run that goes on draws the same.
             seed.value.data.random_(0, 2**31 - 1)
         return call(*args, **kwargs)
 
+    def reset_running_stats(self) -> None:
+        """Begin the mean over batches anew."""
+        self.num_batches = 0
+
     def _apply(self, fn: Any, recurse: bool = True) -> KerasLayer:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, variable in self.tied.items():
             variable.value.data = self._buffers[name]
         return self
@@ -153,33 +165,7 @@ class KerasLayer(nn.Module):
         _finalize(self.held[0])
 
     def extra_repr(self) -> str:
-        return type(self.held[0]).__name__
-
-
-class KerasNorm(KerasLayer):
-    """A layer that normalises."""
-
-
-class KerasBatchNorm(KerasNorm):
-    """BatchNorm, with what torch's offers to those who recompute its statistics."""
-
-    has_statistics = True
-    track_running_stats = True
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__(layer)
-        self.own_momentum = self.momentum = layer.momentum
-        self.num_batches = 0
-
-    def reset_running_stats(self) -> None:
-        """Begin the mean over batches anew; `momentum` None takes them all alike."""
-        self.num_batches = 0
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        even = self.num_batches / (self.num_batches + 1)
-        self.held[0].momentum = even if self.momentum is None else self.own_momentum
-        self.num_batches += self.training
-        return super().forward(*args, **kwargs)
+        return self.kind
 
 
 class KerasNetwork(nn.Module):
@@ -221,7 +207,7 @@ class KerasNetwork(nn.Module):
     def _open_head(self, head: str | None) -> tuple[Any, list[Any]]:
         """Put a linear layer of torch in the place of the head, and nothing in that of a softmax behind it."""
         parts = {name: part for name, part in self.named_modules() if isinstance(part, KerasLayer)}
-        widths = {name: _width(part.held[0]) for name, part in parts.items() if _width(part.held[0])}
+        widths = {name: width for name, part in parts.items() if (width := _width(part.held[0])) is not None}
         if head is not None and head not in widths:
             raise ModelError(f'has no Dense layer called "{head}"', where="the model", remedy=nearest(head, widths))
         if not widths:
@@ -241,20 +227,13 @@ def _adopt(parent: nn.Module, model: Any, known: dict[int, nn.Module]) -> None:
     for layer in model.layers:
         if type(layer).__name__ == "InputLayer" or id(layer) in known:
             continue
-        part = known[id(layer)] = _part(layer)
+        part = known[id(layer)] = KerasLayer(layer)
         name = _unlike(_auto_named(layer), parent)
         parent.add_module(name, part)
         if is_model(layer):
             _adopt(part, layer, known)
         # Past Keras' own __setattr__, which keeps a list of what is a layer or a variable.
         object.__setattr__(layer, "call", _caller(parent, name))
-
-
-def _part(layer: Any) -> KerasLayer:
-    kind = type(layer).__name__
-    if kind == "BatchNormalization":
-        return KerasBatchNorm(layer)
-    return KerasNorm(layer) if "Normalization" in kind else KerasLayer(layer)
 
 
 def _caller(parent: nn.Module, name: str) -> Any:
@@ -299,7 +278,7 @@ def _width(layer: Any) -> tuple[int, int] | None:
 
 
 def _is_end(layer: Any) -> bool:
-    kind, activation = type(layer).__name__, getattr(getattr(layer, "activation", None), "__name__", "")
+    kind, activation = type(layer).__name__, str(getattr(getattr(layer, "activation", None), "__name__", ""))
     return kind == "Softmax" or (kind == "Activation" and activation in ENDS)
 
 
