@@ -62,6 +62,18 @@ def test_a_softmax_behind_the_head_is_left_to_the_loss():
         assert torch.equal(net(IMAGES), net.head(net.features(IMAGES)))
 
 
+def test_a_convolution_of_one_place_is_a_head_and_a_row_of_its_outputs_is_made_anew():
+    body = [layers.Conv2D(4, 3, name="first"), layers.GlobalAveragePooling2D(keepdims=True)]
+    model = keras.Sequential([keras.Input((12, 10, 3)), *body, layers.Conv2D(7, 1, name="top"), layers.Reshape((7,))])
+    assert tunable(model).head_path == "top" and tunable(model).eval()(IMAGES).shape == (2, 3)
+
+
+def test_why_a_model_cannot_read_the_rows_is_told_in_the_words_of_keras():
+    model = keras.Sequential([keras.Input((9, 9, 3)), layers.Flatten(), layers.Dense(2)])
+    with pytest.raises(ModelError, match=r"expected shape=\(None, 9, 9, 3\)"):
+        tunable(model)
+
+
 def test_another_layer_can_be_named_as_the_head_and_a_wrong_name_is_told():
     model = sequential(layers.Dense(2, name="last"))
     assert tunable(model).head_path == "last"

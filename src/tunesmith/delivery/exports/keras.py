@@ -55,7 +55,8 @@ def _with_head(keras: Any, network: KerasNetwork, head: Any) -> Any:
             made = keras.layers.Activation("linear", name=layer.name)
         else:
             made = type(layer).from_config(layer.get_config())
-            copies.append((made, layer.get_weights()))
+            if hasattr(layer, "get_weights"):  # An addition is an operation of the graph, and no layer.
+                copies.append((made, layer.get_weights()))
         return made
 
     model = keras.models.clone_model(network.model, clone_function=copied, recursive=True)

@@ -215,7 +215,7 @@ class KerasNetwork(nn.Module):
             raise ModelError(what, where="the model", remedy="end it with keras.layers.Dense(1)")
         name = head or list(widths)[-1]
         names = list(parts)
-        silent = [later for later in names[names.index(name) + 1 :] if _is_end(parts[later].held[0])]
+        silent = [later for later in names[names.index(name) + 1 :] if _is_end(parts[later].held[0], widths[name][1])]
         for later in silent:
             self.set_submodule(later, nn.Identity())
         self.set_submodule(name, nn.Linear(*widths[name]))
@@ -277,9 +277,11 @@ def _width(layer: Any) -> tuple[int, int] | None:
     return int(layer.kernel.shape[-2]), int(layer.kernel.shape[-1])
 
 
-def _is_end(layer: Any) -> bool:
+def _is_end(layer: Any, num_outputs: int) -> bool:
+    """Whether a layer behind the head makes probabilities of its outputs, or a row of so many."""
     kind, activation = type(layer).__name__, str(getattr(getattr(layer, "activation", None), "__name__", ""))
-    return kind == "Softmax" or (kind == "Activation" and activation in ENDS)
+    row = kind == "Reshape" and tuple(layer.target_shape) == (num_outputs,)
+    return row or kind == "Softmax" or (kind == "Activation" and activation in ENDS)
 
 
 def _layers(model: Any) -> Iterator[Any]:
@@ -291,7 +293,7 @@ def _layers(model: Any) -> Iterator[Any]:
 def _last(model: Any) -> bool:
     """Whether the channels are the last axis of an image."""
     stated = (layer.data_format for layer in _layers(model) if isinstance(getattr(layer, "data_format", None), str))
-    return next(stated, sys.modules["keras"].config.image_data_format()) == "channels_last"
+    return bool(next(stated, sys.modules["keras"].config.image_data_format()) == "channels_last")
 
 
 def _architecture(model: Any) -> dict[str, Any]:
