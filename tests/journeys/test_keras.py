@@ -205,3 +205,31 @@ def test_a_file_of_another_format_is_refused_before_anything_is_written(pictures
     with pytest.raises(ModelError, match=r"only \.keras files are opened"):
         fit(pictures, tmp_path / "old.h5", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Items of two tensors, under the names of the model's inputs."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, row):
+        drawn = torch.Generator().manual_seed(row)
+        words = torch.randint(0, 9, (5,), generator=drawn)
+        return {"words": words, "numbers": torch.randn(3, generator=drawn) + row % 2, "label": row % 2}
+
+
+def test_a_model_of_several_inputs_and_of_recurrent_layers_is_tuned_and_left_whole(tmp_path):
+    words, numbers = keras.Input((5,), name="words", dtype="int32"), keras.Input((3,), name="numbers")
+    read = layers.Bidirectional(layers.LSTM(4, dropout=0.1))(layers.Embedding(9, 4, mask_zero=True)(words))
+    both = layers.Concatenate()([read, layers.Dense(4)(numbers)])
+    net = keras.Model([words, numbers], layers.Dense(2, activation="softmax")(both))
+    run = fit(Pairs(24), net, tmp_path / "run", "strategy={name = 'last', stages = 1}", valid=Pairs(6), test=Pairs(9))
+    loaded = tunesmith.load(run)
+    assert [stage.name for stage in loaded.loaded.net.stages] == ["stem", "block.0", "block.1", "head"]
+    rows = {name: np.stack([Pairs(9)[row][name].numpy() for row in range(9)]) for name in ("words", "numbers")}
+    theirs = keras.saving.load_model(run.model / "model.keras").predict(rows, verbose=0)
+    assert np.allclose(theirs, loaded.predictions(Pairs(9)).probabilities, atol=1e-5)

@@ -20,14 +20,16 @@ def write(network: KerasNetwork, head: Any, task: str, encoder: Encoder, folder:
     """Write the model with its new head; normalisation stands in front, and the task's activation at the end."""
     keras = library("model.keras")
     with keras.device("cpu"):
-        layers = [
-            keras.Input(network.shape),
-            *_normalisation(keras, network, encoder),
-            _with_head(keras, network, head),
-        ]
-        layers += [keras.layers.Flatten()] * (len(layers[-1].outputs[0].shape) > 2)
-        layers += [keras.layers.Activation(ENDS[task])] if task in ENDS else []
-        keras.Sequential(layers).save(folder / "model.keras")
+        model = _with_head(keras, network, head)
+        inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
+        outputs = model.outputs[0]
+        if front := _normalisation(keras, network, encoder):
+            inputs = outputs = keras.Input(network.shape)
+            for layer in (*front, model):
+                outputs = layer(outputs)
+        outputs = keras.layers.Flatten()(outputs) if len(outputs.shape) > 2 else outputs
+        outputs = keras.layers.Activation(ENDS[task])(outputs) if task in ENDS else outputs
+        keras.Model(inputs, outputs).save(folder / "model.keras")
 
 
 def _normalisation(keras: Any, network: KerasNetwork, encoder: Encoder) -> list[Any]:
