@@ -162,7 +162,8 @@ class KerasLayer(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        _finalize(self.held[0])
+        if hasattr(self.held[0], "finalize_state"):  # Normalization keeps what it computes of its weights beside them.
+            self.held[0].finalize_state()
 
     def extra_repr(self) -> str:
         return self.kind
@@ -308,15 +309,7 @@ def _copied(model: Any) -> Any:
     copy = of_architecture(_architecture(_tunable(model, where)), where)
     with keras.device("cpu"):
         copy.set_weights(model.get_weights())
-        for layer in _layers(copy):
-            _finalize(layer)
     return copy
-
-
-def _finalize(layer: Any) -> None:
-    """Normalization keeps what it computes of its weights beside them."""
-    if hasattr(layer, "finalize_state"):
-        layer.finalize_state()
 
 
 def _tunable(model: Any, where: str) -> Any:
@@ -338,7 +331,7 @@ def _unread(error: Exception, where: str) -> ModelError:
     text = str(error).strip()
     reason = text.split("\n")[0][:200]
     if "ambda" in text:
-        return ModelError("has a Lambda layer, which is code in a file", where=where, remedy=_CUSTOM)
+        return ModelError("has a lambda, which is code in a file", where=where, remedy=_CUSTOM)
     if (unknown := re.search(r"Could not locate \w+ '(.+?)'", text)) is not None:
         return ModelError(f"has a layer that Keras does not know: {unknown[1]}", where=where, remedy=_CUSTOM)
     return ModelError(f"cannot be opened by Keras: {reason}", where=where, remedy="fetch or save it again")
