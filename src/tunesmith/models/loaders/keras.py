@@ -329,7 +329,7 @@ _CUSTOM = (
 
 def _unread(error: Exception, where: str) -> ModelError:
     text = str(error).strip()
-    reason = text.split("\n")[0][:200]
+    reason = text.rpartition("Exception encountered: ")[2].split("\n")[0][:200]  # Before it stands all of the layer.
     if "ambda" in text:
         return ModelError("has a lambda, which is code in a file", where=where, remedy=_CUSTOM)
     if (unknown := re.search(r"Could not locate \w+ '(.+?)'", text)) is not None:
