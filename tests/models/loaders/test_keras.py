@@ -268,8 +268,17 @@ def test_code_in_a_model_is_refused_in_a_file_and_in_memory(kind, tmp_path):
     model = keras.Sequential([keras.Input((4,)), code, layers.Dense(2)])
     model.save(tmp_path / "model.keras")
     for given in (None, model):
-        with pytest.raises(ModelError, match="code in a file|activation function"):
+        with pytest.raises(ModelError, match=r"code in a file|activation function"):
             adapter.opened(str(tmp_path / "model.keras"), given)
+
+
+def test_code_in_a_file_does_not_run(tmp_path, monkeypatch):
+    code = layers.Lambda(lambda rows: rows * len(__import__("os").environ.setdefault("RAN", "1")))
+    keras.Sequential([keras.Input((4,)), code, layers.Dense(2)]).save(tmp_path / "model.keras")
+    monkeypatch.delenv("RAN")
+    with pytest.raises(ModelError, match="code in a file"):
+        adapter.opened(str(tmp_path / "model.keras"))
+    assert "RAN" not in os.environ
 
 
 def test_a_layer_that_keras_does_not_know_is_named(tmp_path):
