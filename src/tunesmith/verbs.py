@@ -24,6 +24,7 @@ from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
 from tunesmith.files import no_space, write_json
+from tunesmith.models.loaders import keras
 from tunesmith.pipeline import run_recipe, steps
 from tunesmith.recipe import file as recipe_file
 from tunesmith.recipe.check import name_choices
@@ -63,8 +64,8 @@ def fit(
     """Fine-tune `model` on `data` and return the Run.
 
     `data`, `valid` and `test` are paths or objects in memory (DataFrame, dict of columns, (texts, labels), torch
-    Dataset ...), `data` also a recipe file; `model` is a name, a folder, a Run, or a torch network of your own
-    (it is copied); `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets)
+    Dataset ...), `data` also a recipe file; `model` is a name, a folder, a Run, or a network of your own, of torch
+    or Keras (it is copied); `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets)
     -> (rows,)` and `metrics` (`metric(truth, predictions) -> float`, more is better) may be functions of your own.
     `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
@@ -294,7 +295,7 @@ def _plain(name: str, value: Any) -> Any:
             return f"memory:{type(value).__name__}"
         if not isinstance(value, str | Path | Run):
             what = f"a model cannot be a {type(value).__name__}"
-            raise RecipeError(what, remedy="give a name, a folder, an earlier Run, or a torch.nn.Module")
+            raise RecipeError(what, remedy="give a name, a folder, an earlier Run, a torch.nn.Module, or a Keras model")
         return str(value.path if isinstance(value, Run) else value)
     if name == "metrics":
         return [metric if isinstance(metric, str) else f"memory:{metric.__name__}" for metric in value]
@@ -342,7 +343,7 @@ def _objects(data: Any, valid: Any, test: Any, model: Any, loss: Any, metrics: A
 
 def _is_network(thing: Any) -> bool:
     """Whether `thing` is a network in memory."""
-    return isinstance(thing, nn.Module)
+    return isinstance(thing, nn.Module) or keras.is_model(thing)
 
 
 def _path(thing: Any) -> Any:

@@ -17,7 +17,12 @@ def test_every_row_comes_once_an_epoch_in_whole_batches_but_one(num_rows, batch,
     batches = epoch_batches(num_rows, known, batch=batch, seed=seed, epoch=epoch)
     assert sorted(np.concatenate(batches).tolist()) == list(range(num_rows))
     assert len(batches) == -(-num_rows // batch)
-    assert sorted(map(len, batches))[1:] == [batch] * (len(batches) - 1)
+    sizes = sorted(map(len, batches))
+    if num_rows % batch == 1 and len(batches) > 1 and batch > 2:
+        # BatchNorm has no statistics of one row: the batch before gives one of its own.
+        assert sizes == sorted([2, batch - 1, *[batch] * (len(batches) - 2)])
+    else:
+        assert sizes[1:] == [batch] * (len(batches) - 1)
 
 
 def test_the_order_is_a_function_of_seed_and_epoch_alone():

@@ -19,7 +19,7 @@ from tunesmith.data.encoders.tensor import TensorEncoder
 from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.data.items import Modality
 from tunesmith.errors import ModelError, RecipeError
-from tunesmith.models.loaders import named, network, transformers
+from tunesmith.models.loaders import keras, named, network, transformers
 from tunesmith.models.loaders.channels import fit_channels
 from tunesmith.models.loaders.weights import load_weights
 from tunesmith.models.pretrained import Pretrained
@@ -82,10 +82,13 @@ def opened(recipe: Recipe, objects: Objects, rows: Rows) -> tuple[Pretrained, En
             remedy = "give another model, or say which columns it reads with --set 'data.inputs=[\"NAME\"]'"
             raise ModelError(what, where=model.name, remedy=remedy)
         return pretrained, encoder_of(pretrained, recipe, rows)
-    encoder = _stated_encoder(recipe, objects, rows)
     head = recipe.model.head
     layer = head.options.get("layer") if isinstance(head, Choice) and head.name == "own" else None
-    module, told = _module(model, objects.model, encoder, rows.target.num_outputs, pretrained=True)
+    if (source := keras.opened(model.name, objects.model)) is not None:
+        encoder, module, told = _of_keras(source, recipe, rows, layer)
+    else:
+        encoder = _stated_encoder(recipe, objects, rows)
+        module, told = _module(model, objects.model, encoder, rows.target.num_outputs, pretrained=True)
     pretrained = network.of_module(
         module, encoder.blank(2), rows.target.labels, name=model.name, modality=rows.modality, head=layer, told=told
     )
@@ -115,12 +118,16 @@ def rebuilt(run: Run, target: Target, given: torch.nn.Module | None = None) -> t
     """The network of a Run that is no transformers folder, without its weights, and its encoder."""
     kept = run.network
     model = Model.model_validate(kept["model"])
-    if model.name.startswith(named.MEMORY) and given is None:
+    encoder = ENCODERS[kept["encoder"]["modality"]](kept["encoder"])
+    if "architecture" in kept:
+        source = keras.of_architecture(kept["architecture"], str(run.path))
+        module: torch.nn.Module = keras.KerasNetwork(source, kept["layer"], images=encoder.modality == "image")
+    elif model.name.startswith(named.MEMORY) and given is None:
         what = f"was made from a network in memory ({model.name.removeprefix(named.MEMORY)})"
         remedy = "hand it over in Python: tunesmith.load(RUN, model=NETWORK)"
         raise ModelError(what, where=str(run.path), remedy=remedy)
-    encoder = ENCODERS[kept["encoder"]["modality"]](kept["encoder"])
-    module, _ = _module(model, given, encoder, target.num_outputs, pretrained=False)
+    else:
+        module, _ = _module(model, given, encoder, target.num_outputs, pretrained=False)
     pretrained = network.of_module(
         module, encoder.blank(2), target.labels, name=model.name, modality=encoder.modality, head=kept["layer"]
     )
@@ -188,17 +195,23 @@ def _stated_encoder(recipe: Recipe, objects: Objects, rows: Rows) -> Encoder:
     stated = named.inputs_of(model.name) if objects.model is None else None
     if stated is not None:
         return image.stated(stated, model.expects)
+    return _learnt_encoder(recipe, model.expects, objects.model, rows)
+
+
+def _learnt_encoder(recipe: Recipe, expects: dict[str, Any], given: torch.nn.Module | None, rows: Rows) -> Encoder:
+    """The encoder that the training rows tell, but for what is stated."""
     if rows.modality == "image":
-        return image.learnt(rows.table, rows.inputs, rows.split.train, model.expects)
+        return image.learnt(rows.table, rows.inputs, rows.split.train, expects)
     if rows.modality == "sound":
-        return sound.learnt(rows.table, rows.inputs, rows.split.train, model.expects, _seconds(recipe))
+        return sound.learnt(rows.table, rows.inputs, rows.split.train, expects, _seconds(recipe))
     if rows.modality == "tensor":
         return TensorEncoder.learnt(rows.table, rows.inputs)
     if rows.modality == "table":
-        flat = not model.name.startswith("new:") and not _takes_columns(objects.model)
-        return table.learnt(rows.table, rows.inputs, rows.split.train, model.expects, flat=flat)
+        flat = not recipe.model.name.startswith("new:") and not _takes_columns(given)
+        return table.learnt(rows.table, rows.inputs, rows.split.train, expects, flat=flat)
     what = f"reads no {PLURALS[rows.modality]}"
-    raise ModelError(what, where=model.name, remedy="give images, sounds, tables, tensors, or another model")
+    remedy = "give images, sounds, tables, tensors, or another model"
+    raise ModelError(what, where=recipe.model.name, remedy=remedy)
 
 
 def _seconds(recipe: Recipe) -> float | None:
@@ -210,6 +223,18 @@ def _seconds(recipe: Recipe) -> float | None:
 def _takes_columns(given: torch.nn.Module | None) -> bool:
     """Whether a person's own network names numbers and categories apart, as the inputs of its forward pass."""
     return given is not None and bool({"numbers", "categories"} & {*inspect.signature(given.forward).parameters})
+
+
+def _of_keras(source: Any, recipe: Recipe, rows: Rows, layer: str | None) -> tuple[Encoder, torch.nn.Module, list[str]]:
+    """A Keras model as a network, the encoder of its inputs, and what there is to tell of the two."""
+    model, known = recipe.model, keras.expects(source)
+    if idle := [key for key in ("weights", "options") if getattr(model, key)]:
+        what = f'"model.{idle[0]}" has no effect on a Keras model: it brings its own'
+        raise RecipeError(what, where="recipe", remedy="leave it out")
+    stated = {**known, **model.expects} if rows.modality == "image" else model.expects
+    encoder = _learnt_encoder(recipe, stated, source, rows)
+    told = ["its own layers scale the pixels"] if "std" in known and "std" not in model.expects else []
+    return encoder, keras.KerasNetwork(source, layer, images=rows.modality == "image"), told
 
 
 def _module(

@@ -104,6 +104,17 @@ weights = torch.load({path} + "/model.pth", weights_only=True)
 print({{name: tuple(tensor.shape) for name, tensor in weights.items()}})
 # network.load_state_dict(weights): {network}, with {outputs} outputs in its layer "{layer}": {note}"""
 
+_KERAS = """\
+import os
+
+os.environ["KERAS_BACKEND"] = "torch"  # or tensorflow, or jax
+import keras
+import numpy as np
+
+model = keras.saving.load_model({path} + "/model.keras")
+rows = np.zeros((1, *model.input_shape[1:]))  # {reads}
+print(model.predict(rows, verbose=0))  # {note}"""
+
 _BODY = """\
 from safetensors.torch import load_file
 from transformers import AutoModel
@@ -158,10 +169,14 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
         text = template.render(
             front=front,
             published=recipe.deliver.push,
-            library="torch" if plain else "transformers" if own or modality != "text" else "sentence-transformers",
+            library=_library(run)
+            if plain
+            else "transformers"
+            if own or modality != "text"
+            else "sentence-transformers",
             pipeline=PIPELINES[modality],
             files=EXAMPLES[modality][1],
-            memory=plain and run.network["model"]["name"].startswith("memory:"),
+            memory=plain and _library(run) == "torch" and run.network["model"]["name"].startswith("memory:"),
             on_hub=None if local else recipe.model.name,
             model=Path(recipe.model.name).name if local else recipe.model.name,
             recipe=recipe,
@@ -174,7 +189,7 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             metrics=metrics,
             caution=_caution(scores),
             example=_example(len(inputs), own=False) if modality == "text" else EXAMPLES[modality][0],
-            lines=_network_lines(place, run, target)
+            lines=_network_lines(place, run, task, target)
             if plain
             else _lines(place, task, target, len(inputs), own, modality),
             path=str(run.path.resolve()),
@@ -183,12 +198,21 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
         write_text(folder / "README.md", text)
 
 
-def _network_lines(place: str, run: Run, target: Target) -> str:
-    """The Python lines that open the state dict of a network."""
+def _library(run: Run) -> str:
+    """The library that opens what a network left."""
+    return "keras" if "architecture" in run.network else "torch"
+
+
+def _network_lines(place: str, run: Run, task: Task, target: Target) -> str:
+    """The Python lines that open the state dict of a network, or a Keras model."""
     network = run.network
     name = network["model"]["name"]
     known = "your network" if name.startswith(("memory:", "code:")) else name
     note = ", ".join(target.labels[:3]) + (" ..." if len(target.labels) > 3 else "")
+    if "architecture" in network:
+        note = "one value a row" if task.name == "regression" else f"probabilities of {note}"
+        reads = "pixels of 0 to 255" if network["encoder"]["modality"] == "image" else "what your Dataset gives"
+        return _KERAS.format(path=json.dumps(place), reads=reads, note=note)
     return _PLAIN.format(
         path=json.dumps(place), network=known, outputs=len(target.labels), layer=network["layer"], note=note
     )

@@ -19,10 +19,11 @@ from safetensors.torch import save_model as save_tensors
 from tunesmith.assemble.job import Job, Tell, with_assumed_head
 from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.delivery import card
-from tunesmith.delivery.exports import peft, plain, sentence_transformers, transformers
+from tunesmith.delivery.exports import keras, peft, plain, sentence_transformers, transformers
 from tunesmith.errors import DataError, MachineError
 from tunesmith.files import remove_folder, require_space, size, sweep, whole_folder, write_text
 from tunesmith.models.edits import lora
+from tunesmith.models.loaders.keras import KerasNetwork
 from tunesmith.models.tunable import Tunable
 from tunesmith.recipe import file as recipe_file
 from tunesmith.run import Run, new_run
@@ -98,7 +99,7 @@ def environment(job: Job) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in (*PACKAGES, *["keras"] * ("keras" in sys.modules))},
         "commit": _commit(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": platform.processor() or platform.machine(),
@@ -175,6 +176,8 @@ def _export(job: Job, net: Tunable, folder: Path) -> None:
     """Write the model in the format of its library: of a network that is none of transformers, a plain state dict."""
     if net.head_path:
         plain.write(net, folder)
+        if isinstance(net.body, KerasNetwork):
+            keras.write(net.body, net.head, job.rows.task.name, job.encoder, folder)
     elif net.own:
         transformers.write(net, job.pretrained, job.rows.target, job.encoder, folder)
     elif isinstance(job.encoder, TextEncoder):
@@ -190,6 +193,8 @@ def _write_network(job: Job, run: Run) -> None:
     kept = {"name": job.pretrained.origin.name, "options": job.recipe.model.options, "trust": job.recipe.model.trust}
     known = _network_of(job.recipe.model.name)
     kept = {"model": known["model"] if known else kept, "layer": job.pretrained.head_path, "encoder": encoder}
+    if isinstance(job.pretrained.module, KerasNetwork):
+        kept["architecture"] = job.pretrained.module.architecture
     run.write("network.json", kept)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunesmith.models.kinds import is_norm
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -129,9 +131,7 @@ def _blocks(model: nn.Module, calls: Mapping[nn.Module, _Call]) -> tuple[list[nn
 def _layers(calls: Mapping[nn.Module, _Call]) -> list[nn.Module]:
     """The layers with weights of their own after the first, in execution order; a norm goes with the one before it."""
     weighty = [
-        module
-        for module in calls
-        if "norm" not in type(module).__name__.lower() and any(True for _ in module.parameters(recurse=False))
+        module for module in calls if not is_norm(module) and any(True for _ in module.parameters(recurse=False))
     ]
     return weighty[1:]
 

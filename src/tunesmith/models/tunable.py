@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tunesmith import plugins
 from tunesmith.errors import ModelError
-from tunesmith.models.kinds import Kind, kind_of
+from tunesmith.models.kinds import Kind, has_statistics, kind_of
 from tunesmith.models.pooling import Pooled, output_layer, pool, read_by
 from tunesmith.models.pretrained import Pretrained
 from tunesmith.models.stages import Stage
@@ -134,7 +134,7 @@ class Tunable(nn.Module):
                     modules[name].eval()
         for module in modules.values():
             parameters = list(module.parameters())
-            fixed = self.fixed_statistics and isinstance(module, nn.modules.batchnorm._BatchNorm)
+            fixed = self.fixed_statistics and has_statistics(module)
             if fixed or (parameters and not any(parameter.requires_grad for parameter in parameters)):
                 module.eval()
         for holder, name, value in self.switches:

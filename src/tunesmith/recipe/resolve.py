@@ -123,9 +123,9 @@ def _rate(moves: str, num_parameters: int, pretrained: bool) -> tuple[float, str
 
     A head on a frozen body: 3e-3, linear models on fixed features stand high rates (Kumar et al. 2022 search up to
     1e-2). The body: 2e-5 to 5e-5 for base-size encoders (Devlin et al. 2019, Liu et al. 2019), more for small ones
-    (1e-4: Jiao et al. 2020; under 5M parameters 3e-4, the most that Turc et al. 2019 search), less for billions. Vectors (biases, norms): 1e-3, the most of what
-    Ben Zaken et al. 2022 search. Adapters: ten times the body's rate (Hu et al. 2022: 2e-4 to 5e-4 at base size). A
-    network without pretrained weights: Adam's own 1e-3 (Kingma & Ba 2015)."""
+    (1e-4: Jiao et al. 2020; under 5M 3e-4, the most that Turc et al. 2019 search), less for billions. Vectors
+    (biases, norms): 1e-3, the most of what Ben Zaken et al. 2022 search. Adapters: ten times the body's rate (Hu et al.
+    2022: 2e-4 to 5e-4 at base size). A network without pretrained weights: Adam's own 1e-3 (Kingma & Ba 2015)."""
     if moves == "head":
         return 3e-3, "only the new head moves"
     if moves == "vectors":

@@ -102,7 +102,7 @@ class Model(Part):
 
     name: str
     """A folder in transformers format, a hub name, `package:NAME`, `torchvision:NAME`, `timm:NAME`, `new:NAME` (not
-    pretrained), `code:MODULE:FUNCTION`, or an earlier Run."""
+    pretrained), `code:MODULE:FUNCTION`, a file `.keras`, or an earlier Run."""
     weights: str | None = None
     """A file of weights (.safetensors, .pth) for a network that is no transformers folder."""
     options: dict[str, Any] = Field(default_factory=dict)

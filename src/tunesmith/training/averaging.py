@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from tunesmith.models.kinds import has_statistics
 from tunesmith.models.stages import evaluating
 from tunesmith.training import checkpoint
 from tunesmith.training.state import State
@@ -170,7 +170,7 @@ def _recompute_statistics(net: nn.Module, inputs: Inputs) -> None:
     """BatchNorm's running mean and variance of the weights as they are, over `inputs` (Izmailov et al. 2018).
 
     Only of layers that are in training: a frozen one keeps the statistics it was pretrained with."""
-    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    norms: list[Any] = [m for m in net.modules() if has_statistics(m) and m.training and m.track_running_stats]
     if not norms:
         return
     momenta = {module: module.momentum for module in norms}

@@ -16,6 +16,7 @@ import torch
 from tunesmith.data.batch import Batch
 from tunesmith.data.encoded import Encoded
 from tunesmith.data.order import passes
+from tunesmith.models.kinds import has_statistics
 from tunesmith.models.pooling import Pooling, output_layer, pool
 from tunesmith.models.prefix import digest_of_body
 from tunesmith.models.pretrained import Pretrained
@@ -140,7 +141,7 @@ def fitting_micro(
     from one row against half of the memory that is free."""
     if machine.device.type != "cuda":
         # BatchNorm has no statistics of one row.
-        least = 2 if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in net.modules()) else 1
+        least = 2 if any(map(has_statistics, net.modules())) else 1
         one, two = (step_cost(net, objective, longest(rows), machine).peak_bytes for rows in (least, 2 * least))
         per_row = max(1, (two - one) // least, two // (2 * least))
         rows = int(psutil.virtual_memory().available / 2 / per_row)

@@ -47,7 +47,7 @@ def test_other_files_of_one_format_follow_each_other_by_name(tmp_path):
         ({"a__csv": "text\na\n", "b__csv": "other\nb\n"}, "b.csv: its columns are other; those of a.csv are text"),
         ({"a__csv": "text\na\n", "b__jsonl": '{"text": "b"}'}, "files of several formats: a.csv, b.jsonl"),
         ({"train__csv": "text\na\n", "train__jsonl": '{"text": "b"}', "test__csv": "text\na\n"}, "several formats"),
-        ({"picture__png": ""}, "holds no data file"),
+        ({"page__html": ""}, "holds no data file"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, files, what):

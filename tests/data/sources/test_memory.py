@@ -47,7 +47,7 @@ def test_nan_in_a_text_column_is_null():
         ([{"a": "x"}, {"a": [1]}], "mixed types: text here, list in list of dicts, row 2"),
         ({"a": [object()]}, 'column "a" cannot be kept'),
         ((["a", "b"], [1]), "X has 2 rows and y has 1"),
-        ((np.zeros((2, 3, 4)), [1, 0]), "torch Dataset"),
+        ((np.zeros((2, 3, 4, 5, 6)), [1, 0]), "torch Dataset"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), 'two columns are called "a"'),
         (pd.DataFrame({"a": pd.Series(["x", 1], dtype=object)}), "DataFrame, row 1: .*mixed types"),
         ({"a": []}, "no rows"),

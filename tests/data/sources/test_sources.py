@@ -112,13 +112,13 @@ def test_the_folder_is_the_registry():
     [
         ("reviws.csv", 'did you mean "reviews.csv"'),
         ("nowhere/reviews.csv", "there is no folder"),
-        ("picture.png", 'the extension ".png" is not known'),
+        ("page.html", 'the extension ".html" is not known'),
         ("README", "no extension"),
     ],
 )
 def test_unknown_files_are_told_what_would_do(tmp_path, monkeypatch, name, what):
     monkeypatch.chdir(tmp_path)
-    for file in ("reviews.csv", "picture.png", "README"):
+    for file in ("reviews.csv", "page.html", "README"):
         (tmp_path / file).write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=what):
         open_source(name)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from tunesmith.errors import ModelError
+from tunesmith.models.kinds import has_statistics
 from tunesmith.models.pretrained import Pretrained
-
-BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def edit(pretrained: Pretrained) -> None:
@@ -15,6 +12,6 @@ def edit(pretrained: Pretrained) -> None:
 
     The statistics of small batches are noise: on few rows those of the large source are often better. Frozen stages
     keep theirs anyhow."""
-    if not any(isinstance(module, BatchNorm) for module in pretrained.module.modules()):
+    if not any(has_statistics(module) for module in pretrained.module.modules()):
         raise ModelError("has no BatchNorm", where=pretrained.origin.name, remedy="leave the edit out")
     pretrained.fixed_statistics = True

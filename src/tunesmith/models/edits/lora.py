@@ -104,6 +104,9 @@ def _linear(pretrained: Pretrained, names: list[str]) -> dict[str, nn.Module]:
                 for name, module in inside.items()
                 if isinstance(module, nn.Linear | Conv1D) and not name.startswith(whole)
             }
+    if not found and hasattr(pretrained.body, "architecture"):
+        what = "its layers are of Keras, and adapters fit linear layers of torch"
+        raise ModelError(what, where=WHERE, remedy="use the strategy last, full, unfreeze, biases or norms")
     if not found:
         raise ModelError("these stages have no linear layers", where=WHERE, remedy="name others")
     return found

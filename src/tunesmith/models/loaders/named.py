@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tunesmith import plugins
 from tunesmith.errors import ModelError, RecipeError, nearest
 from tunesmith.extras import need
+from tunesmith.models.loaders import keras
 from tunesmith.recipe.schema import Model
 
 LIBRARIES = ("torchvision", "timm", "new", "code")
@@ -22,7 +23,7 @@ MEMORY = "memory:"
 
 def matches(name: str) -> bool:
     """Whether a model of this name is a network that is built here, not a folder of the transformers library."""
-    return name.partition(":")[0] in LIBRARIES or name.startswith(MEMORY)
+    return name.partition(":")[0] in LIBRARIES or name.startswith(MEMORY) or keras.is_file(name)
 
 
 def modality_of(name: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,8 +115,13 @@ def _tried(module: nn.Module, calling: Calling, sample: Mapping[str, Tensor], na
         raise
     except Exception as error:
         shapes = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in sample.items())
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"cannot read two rows ({shapes}): {reason}", where=name, remedy=_EXPECTS) from None
+        raise ModelError(f"cannot read two rows ({shapes}): {_reason(error)}", where=name, remedy=_EXPECTS) from None
+
+
+def _reason(error: Exception) -> str:
+    """The line of an error that says why: Keras puts one before it that says where, and writes it in bold."""
+    lines = [line for line in re.sub(r"\x1b\[\d+m", "", str(error)).splitlines() if line.strip()]
+    return next((line.strip() for line in lines if not line.startswith("Exception encountered")), type(error).__name__)
 
 
 def _outputs(output: Any) -> Tensor:
@@ -151,8 +157,7 @@ def _last_layer(module: nn.Module, run: Callable[[], Any], name: str) -> str:
         with evaluating(module), torch.no_grad():
             run()
     except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"cannot read two rows of the data: {reason}", where=name, remedy=_EXPECTS) from None
+        raise ModelError(f"cannot read two rows of the data: {_reason(error)}", where=name, remedy=_EXPECTS) from None
     finally:
         for handle in handles:
             handle.remove()
