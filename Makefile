@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two workers on two cores; tests of one file share what they trained (tests/conftest.py gives each worker one thread).
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo check test slow docs bench clean
+.PHONY: demo check test slow torchvision docs bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/tunesmith demo
@@ -25,11 +25,23 @@ slow: .venv/test.stamp
 docs: .venv/test.stamp
 	$(BIN)/pytest tests/docs -m ""
 
+# Torchvision and timm need the package index's own build of torch (5 GB), which an environment of its own holds.
+torchvision: .venv-torchvision/stamp
+	.venv-torchvision/bin/pytest -m torchvision tests/models/loaders
+
+.venv-torchvision/stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv .venv-torchvision
+	@echo "Installing torchvision and timm into .venv-torchvision (5 GB) ..."
+	@PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= .venv-torchvision/bin/pip install --quiet --disable-pip-version-check \
+	  $(shell grep -E '^torch(vision)?==' constraints.txt)
+	@.venv-torchvision/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[timm,torchvision]" pytest
+	@touch $@
+
 bench: .venv/test.stamp
 	set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-torchvision
 
 # .venv/EXTRA.stamp: the environment with that extra; made again only when what is to be installed changes.
 .venv/%.stamp: pyproject.toml constraints.txt | .venv/bin/python

@@ -65,7 +65,8 @@ def _torchvision(name: str, fetched: bool) -> nn.Module:
     _known(name, models.list_models(), "torchvision")
     try:
         # Inception and GoogLeNet give an auxiliary answer in training, which no objective here reads.
-        extra = {"aux_logits": False} if name in ("googlenet", "inception_v3") and not fetched else {}
+        auxiliary = name in ("googlenet", "inception_v3") and not fetched
+        extra = {"aux_logits": False, "init_weights": False} if auxiliary else {}
         made: nn.Module = models.get_model(name, weights="DEFAULT" if fetched else None, **extra)
     except Exception as error:
         raise _not_fetched(f"torchvision:{name}", error) from None
