@@ -63,4 +63,4 @@ def test_the_lengths_of_auto_are_those_of_setfit(job_of):
     assert sum(pairs(step)[1] // 2 for step in range(120)) == 2 * 20 * 48, (
         "R = 20 pairs of one class and 20 of two for each row"
     )
-    assert job.recipe.train.lr == {"full": 3e-4, "head": 3e-3}
+    assert job.recipe.train.lr == {"full": 1e-3, "head": 3e-3}

@@ -150,9 +150,9 @@ def test_a_collapse_is_seen_before_a_third_and_the_second_attempt_is_the_remedie
 ):
     (seen,), (again,) = named(whole.events, "collapse"), named(whole.events, "restart")
     assert seen["step"] <= 12 and seen["answer"] == "restart" and "the same answer" in seen["reason"]
-    assert again["attempt"] == 1 and again["lr"] == 3e-4 and again["warmup"] == "20 %"
+    assert again["attempt"] == 1 and again["lr"] == 1e-3 and again["warmup"] == "20 %"
     (line,) = [line for line in whole.told if "collapsed" in line]
-    assert "begun again from the pretrained weights with lr 0.0003 and a warm-up of 20 %" in line
+    assert "begun again from the pretrained weights with lr 0.001 and a warm-up of 20 %" in line
     gentle = train(tmp_path / "gentle", lr=again["lr"], warmup=again["warmup"])
     assert not named(gentle.events, "collapse")
     assert all(torch.equal(tensor, whole.final[name]) for name, tensor in gentle.final.items())
@@ -186,7 +186,7 @@ def test_a_run_stopped_around_its_collapse_ends_in_the_same_bits(stop, whole, tr
 def test_the_recipe_may_ask_to_stop_and_the_error_names_a_remedy(train, tmp_path):
     with pytest.raises(CollapseError, match="collapsed at step") as caught:
         train(tmp_path / "run", "stop")
-    assert "set train.lr to 0.0003 and train.warmup to 20 %" in str(caught.value)
+    assert "set train.lr to 0.001 and train.warmup to 20 %" in str(caught.value)
 
 
 def test_the_recipe_may_ask_to_go_on_and_it_is_told_once(train, tmp_path):
@@ -267,7 +267,7 @@ def test_what_is_watched_survives_a_checkpoint_even_a_loss_that_is_no_number(tmp
 
 def test_the_remedy_is_a_third_of_the_rate_and_no_more_than_the_published_one(job_of):
     for lr, warmup, expected in (
-        (0.1, "never", (3e-4, "20 %")),
+        (0.1, "never", (1e-3, "20 %")),
         (9e-5, "15 %", (3e-5, "30 %")),
         (9e-5, "90 %", (3e-5, "50 %")),
     ):
@@ -290,7 +290,7 @@ def test_folds_that_collapse_are_trained_again_and_so_is_the_run(job_of, tmp_pat
     job, told = job_of(train=WILD | {"length": "5 epochs", "every": {"evaluate": "1 epoch"}}, **parts), []
     measured = pipeline.cross_validate(job, Run(tmp_path), told.append)
     assert measured["attempt"] == 1
-    assert any("cross-validation collapsed" in line and "lr 0.0003" in line for line in told)
+    assert any("cross-validation collapsed" in line and "lr 0.001" in line for line in told)
     with pytest.raises(CollapseError, match="cross-validation collapsed"):
         other = job_of(train=WILD | {"length": "5 epochs", "on_collapse": "stop"}, **parts)
         pipeline.cross_validate(other, Run(tmp_path), told.append)
