@@ -125,6 +125,14 @@ def test_a_net_from_nothing_goes_faster_longer_and_waits_longer():
     assert (image.train.batch, image.train.lr, image.train.length) == (16, 1e-3, "24 epochs")
 
 
+def test_a_head_alone_waits_longer_than_its_warm_up():
+    facts = dataclasses.replace(FACTS, phases=(("head", "head"),), num_train=200)
+    resolved, _ = resolve(_recipe(), facts)
+    epochs = int(resolved.train.length.split()[0])
+    assert resolved.train.patience == 16 > 0.1 * epochs
+    assert resolve(_recipe(), FACTS)[0].train.patience == 4
+
+
 def test_without_valid_rows_nothing_stops_early():
     resolved, _ = resolve(_recipe(), dataclasses.replace(FACTS, num_valid=0))
     assert resolved.train.patience == 0

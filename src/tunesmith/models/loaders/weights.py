@@ -35,8 +35,9 @@ def load_weights(module: nn.Module, file: str | Path) -> list[str]:
     missing = [name for name in wanted if name not in named and not name.endswith("num_batches_tracked")]
     left = [name for name in named if name not in wanted]
     share = sum(wanted[name].numel() for name in fits) / max(1, sum(tensor.numel() for tensor in wanted.values()))
+    count = len(fits) + len(missing) + len(shapes)
     account = [
-        f"{path.name}: {len(fits)} of {len(wanted)} tensors matched ({share:.0%} of the numbers)"
+        f"{path.name}: {len(fits)} of {count} tensors matched ({share:.0%} of the numbers)"
         + (f', "{stripped}" before their names left out' if stripped else "")
     ]
     if shapes:
