@@ -235,6 +235,14 @@ def test_files_that_cannot_be_read_are_named_or_left_out(tmp_path):
     )
 
 
+def test_a_table_whose_pictures_are_all_absent_names_the_first_and_where_it_was_looked_for(tmp_path):
+    (tmp_path / "rows.csv").write_text("file,label\n" + "no/a.jpg,x\nno/b.jpg,y\n" * 60)
+    with pytest.raises(DataError, match=r"none of its images can be read; .*no/a\.jpg: there is no such file"):
+        fit(tmp_path / "rows.csv", "new:cnn", tmp_path / "run")
+    with pytest.raises(RecipeError, match=r'"model\.name": no net is called "cn"'):
+        fit(tmp_path / "rows.csv", "new:cn", tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("settings", "match"),
     [

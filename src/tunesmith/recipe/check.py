@@ -99,7 +99,8 @@ def _choices(recipe: Recipe, where: str) -> list[Problem]:
             problems.extend(check_choice(kind, value, path, where))
     library, _, net = recipe.model.name.partition(":")
     if library == "new":
-        problems.extend(check_choice("net", Choice(name=net, options=recipe.model.options), "model.options", where))
+        path = "model.options" if net in plugins.names("net") else "model.name"
+        problems.extend(check_choice("net", Choice(name=net, options=recipe.model.options), path, where))
     for name, options in recipe.model.edits.items():
         choice = Choice.model_validate({"name": name, "options": options})
         problems.extend(check_choice("edit", choice, f"model.edits.{name}", where))

@@ -222,7 +222,11 @@ def learnt(
         some = some[:20]
     shapes = list(filter(None, (_shape(value) for value in media.values_of(table, inputs[0], some))))
     if not shapes:
-        raise DataError("none of its images can be read", where=table.source, remedy="look at the first files by hand")
+        first = int(some[0])
+        value = media.values_of(table, inputs[0], [first])[0]
+        _, why = _read(value, ImageEncoder(1, 1, (0.0,) * 3, (1.0,) * 3))
+        what = f"none of its images can be read; {value if isinstance(value, str) else table.where(first)}: {why}"
+        raise DataError(what, where=table.source, remedy="names of files count from the folder of the table")
     usual = shapes[0][1:] if len({shape[1:] for shape in shapes}) == 1 and max(shapes[0][1:]) <= OWN_SIZE else None
     size = asked.get("size", usual or OWN_SIZE)
     height, width = (size, size) if isinstance(size, int) else size

@@ -38,7 +38,11 @@ def read(source: str | Path) -> dict[str, Table]:
         parts[""] = [path for path in files if ".txt" not in _extension(path)] or files
     if not parts[next(iter(parts))]:
         known = ", ".join(known_extensions())
-        raise DataError("the folder holds no data file", where=str(folder), remedy=f"files that can be read: {known}")
+        raise DataError(
+            "the folder holds no data file",
+            where=str(folder),
+            remedy=f"files that can be read: {known}; images; sounds",
+        )
     tables = {part: _read(folder, paths) for part, paths in parts.items()}
     return {"": tables["train"]} if list(tables) == ["train"] else tables
 
