@@ -19,6 +19,7 @@ from tunesmith.assemble.feeds import Feed, Steps, augmented_rows, check_reads, s
 from tunesmith.assemble.rows import Objects, Rows, open_rows, without_unreadable
 from tunesmith.data.augment import AugmentedRows
 from tunesmith.data.encoded import Encoded, Encoder
+from tunesmith.data.split import PART_OF
 from tunesmith.duration import Duration
 from tunesmith.errors import ModelError, Problem, RecipeError, nearest
 from tunesmith.evaluation.intervals import rising
@@ -293,7 +294,8 @@ def _with_places(recipe: Recipe, objects: Objects) -> Recipe:
 
 
 def _name(rows: Rows) -> str:
-    source = Path(rows.table.origin[0][0]).stem if rows.table.origin else ""
+    place = Path(rows.table.origin[0][0] if rows.table.origin else "")
+    source = place.parent.name if place.name.lower() in PART_OF and place.parent.name else place.stem
     name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in source).strip("-")
     return name or "run"
 

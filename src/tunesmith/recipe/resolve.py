@@ -163,7 +163,7 @@ def _patience(facts: Facts) -> tuple[int, str]:
     if facts.num_valid == 0:
         return 0, "no validation rows: the length comes from cross-validation"
     if not facts.pretrained:
-        return 16, "evaluations without a better score (Gorishniy et al. 2021)"
+        return 16, "evaluations without a better score (Gorishniy et al. 2021, for nets on tables)"
     if all(moves == "head" for _, moves in facts.phases):
         # Up to 40 epochs, of which the warm-up takes 4: on few rows a head has learnt nothing by then.
         return 16, "evaluations without a better score, many because a head learns slowly"
