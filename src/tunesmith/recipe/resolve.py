@@ -123,8 +123,8 @@ def _rate(moves: str, num_parameters: int, pretrained: bool) -> tuple[float, str
 
     A head on a frozen body: 3e-3, linear models on fixed features stand high rates (Kumar et al. 2022 search up to
     1e-2). The body: 2e-5 to 5e-5 for base-size encoders (Devlin et al. 2019, Liu et al. 2019), less for billions, more
-    for small ones (1e-4: Jiao et al. 2020; under 5M parameters 3e-4, the most that Turc et al. 2019 search; under 1M,
-    and for a network without pretrained weights, Adam's own 1e-3: Kingma & Ba 2015). Vectors (biases, norms): 1e-3, the
+    for small ones (1e-4: Jiao et al. 2020, Turc et al. 2019). Under half a million parameters, and for a network
+    without pretrained weights, Adam's own 1e-3 (Kingma & Ba 2015; bench/LOG.md). Vectors (biases, norms): 1e-3, the
     most of what Ben Zaken et al. 2022 search. Adapters: ten times the body's rate (Hu et al. 2022: 2e-4 to 5e-4 at base
     size)."""
     if moves == "head":
@@ -133,7 +133,7 @@ def _rate(moves: str, num_parameters: int, pretrained: bool) -> tuple[float, str
         return 1e-3, "only small vectors and the head move"
     if not pretrained:
         return 1e-3, "a network that is not pretrained"
-    known = ((1e6, 1e-3), (5e6, 3e-4), (5e7, 1e-4), (2e8, 3e-5), (1e9, 2e-5))
+    known = ((5e5, 1e-3), (5e7, 1e-4), (2e8, 3e-5), (1e9, 2e-5))
     rate = next((rate for most, rate in known if num_parameters < most), 1e-5)
     scale = f"{num_parameters / 1e6:.0f}M" if num_parameters < 1e9 else f"{num_parameters / 1e9:.1f}B"
     if moves == "adapters":
