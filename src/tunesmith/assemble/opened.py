@@ -153,10 +153,7 @@ def _tuned_further(run: Run, objects: Objects, rows: Rows) -> tuple[Pretrained, 
     # A number of another name is of another unit: what the head says of it would mean nothing.
     if sorted(before.labels) == sorted(labels) and (rows.task.name != "regression" or before.columns == rows.columns):
         pretrained.labels = before.labels
-        if head["name"] == "own":
-            pretrained.own_layer = net.head
-        else:
-            assert net.head is not None
+        if head["name"] != "own" and net.head is not None:
             pretrained.head_choice = {"options": head["options"], "weights": net.head.state_dict()}
         pretrained.told += "; its head is kept" if columns else "; nothing newly made"
     else:
