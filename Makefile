@@ -27,7 +27,7 @@ docs: .venv/test.stamp
 
 # Torchvision and timm need the package index's own build of torch (5 GB), which an environment of its own holds.
 torchvision: .venv-torchvision/stamp
-	.venv-torchvision/bin/pytest -m torchvision tests/models/loaders
+	.venv-torchvision/bin/pytest -m torchvision tests/models/loaders/test_named.py
 
 .venv-torchvision/stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv .venv-torchvision
