@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv as csv_format
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,30 @@ def tunesmith(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
         return Answer(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], AbstractContextManager[None]]:
+    """`with killed(2): fit(...)`: the run ends, as by a signal, once it has written its second checkpoint."""
+    from tunesmith.delivery import folder
+    from tunesmith.errors import Interrupted
+
+    @contextmanager
+    def after(saves: int) -> Iterator[None]:
+        save, done = folder.save_checkpoint, []
+
+        def save_and_stop(*arguments: Any) -> None:
+            save(*arguments)
+            done.append(1)
+            if len(done) == saves:
+                raise Interrupted("killed", 130)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(folder, "save_checkpoint", save_and_stop)
+            with pytest.raises(Interrupted, match="killed"):
+                yield
+
+    return after
 
 
 @pytest.fixture(scope="session")

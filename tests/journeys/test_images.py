@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 import tunesmith
-from tunesmith.errors import DataError, Interrupted, ModelError, RecipeError
+from tunesmith.errors import DataError, ModelError, RecipeError
 from tunesmith.models.tunable import Tunable
 from tunesmith.testing import tiny_image_model, tiny_pictures
 
@@ -154,28 +154,16 @@ class Noisy(torch.utils.data.Dataset):
 
 
 @pytest.mark.parametrize("kind", ["pictures", "noisy"])
-def test_a_run_that_was_killed_goes_on_to_the_same_weights(kind, pictures, tmp_path, monkeypatch):
-    rows = {"data": pictures} if kind == "pictures" else {"data": Noisy(), "valid": Noisy(), "test": Noisy()}
-    more = {} if kind == "pictures" else rows
-    saves_and_length = ("train.every.save=2 steps", "train.length=6 steps")
-    whole = fit(rows["data"], own(), tmp_path / "whole", *saves_and_length, **{k: more[k] for k in more if k != "data"})
-    from tunesmith.delivery import folder
-
-    save, saves = folder.save_checkpoint, []
-
-    def dying(*arguments):
-        save(*arguments)
-        saves.append(1)
-        if len(saves) == 2:
-            raise Interrupted("killed", 130)
-
-    monkeypatch.setattr(folder, "save_checkpoint", dying)
-    with pytest.raises(Interrupted):
-        fit(rows["data"], own(), tmp_path / "cut", *saves_and_length, **{k: more[k] for k in more if k != "data"})
-    monkeypatch.setattr(folder, "save_checkpoint", save)
-    with pytest.raises(RecipeError, match=r"model came from memory|and model came"):
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(kind, pictures, tmp_path, killed):
+    data, others = (pictures, {}) if kind == "pictures" else (Noisy(), {"valid": Noisy(), "test": Noisy()})
+    settings = ("train.every.save=2 steps", "train.length=6 steps")
+    whole = fit(data, own(), tmp_path / "whole", *settings, **others)
+    with killed(2):
+        fit(data, own(), tmp_path / "cut", *settings, **others)
+    with pytest.raises(RecipeError, match="model came from memory"):
         tunesmith.fit(resume=tmp_path / "cut", quiet=True)
-    resumed = tunesmith.fit(model=own(), resume=tmp_path / "cut", quiet=True, **more)
+    again = {"data": data, **others} if kind == "noisy" else {}
+    resumed = tunesmith.fit(model=own(), resume=tmp_path / "cut", quiet=True, **again)
     one, two = (torch.load(run.model / "model.pth", weights_only=True) for run in (whole, resumed))
     assert all(torch.equal(one[name], two[name]) for name in one)
 

@@ -16,7 +16,7 @@ from keras import layers
 from PIL import Image
 
 import tunesmith
-from tunesmith.errors import Interrupted, ModelError, RecipeError
+from tunesmith.errors import ModelError, RecipeError
 from tunesmith.testing import tiny_pictures
 
 FAST = ("train.length=6 steps", "train.lr=1e-2", 'evaluate.metrics=["accuracy"]')
@@ -142,24 +142,12 @@ def test_the_cache_of_frozen_stages_serves_a_second_run(file, pictures, tmp_path
 
 
 @pytest.mark.parametrize("memory", [False, True])
-def test_a_run_that_was_killed_goes_on_to_the_same_weights(memory, file, pictures, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(memory, file, pictures, tmp_path, killed):
     settings = ("train.every.save=2 steps", "strategy=full")
     given = model() if memory else file
     whole = fit(pictures, given, tmp_path / "whole", *settings)
-    from tunesmith.delivery import folder
-
-    save, saves = folder.save_checkpoint, []
-
-    def dying(*arguments):
-        save(*arguments)
-        saves.append(1)
-        if len(saves) == 2:
-            raise Interrupted("killed", 130)
-
-    monkeypatch.setattr(folder, "save_checkpoint", dying)
-    with pytest.raises(Interrupted):
+    with killed(2):
         fit(pictures, given, tmp_path / "cut", *settings)
-    monkeypatch.setattr(folder, "save_checkpoint", save)
     resumed = tunesmith.fit(model=model() if memory else None, resume=tmp_path / "cut", quiet=True)
     one, two = (torch.load(run.model / "model.pth", weights_only=True) for run in (whole, resumed))
     assert one and all(torch.equal(one[name], two[name]) for name in one)

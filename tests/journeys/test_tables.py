@@ -167,22 +167,11 @@ def test_check_tells_the_cost_of_a_table(fitted):
     assert "stem" in shown and "table columns found" in shown
 
 
-def test_a_stopped_run_ends_in_the_weights_of_one_that_was_not(tmp_path, fitted, monkeypatch):
-    from tunesmith.delivery import folder
-
+def test_a_stopped_run_ends_in_the_weights_of_one_that_was_not(tmp_path, fitted, killed):
     settings = ["train.length=3 epochs", "train.every.save=4 steps"]
     whole, _ = _fit(fitted[1], out=tmp_path / "whole", settings=settings)
-    save, count = folder.save_checkpoint, iter(range(9))
-
-    def stop(*arguments):
-        save(*arguments)
-        if next(count) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(folder, "save_checkpoint", stop)
-    with pytest.raises(BaseException, match="resume"):
+    with killed(3):
         _fit(fitted[1], out=tmp_path / "cut", settings=settings)
-    monkeypatch.undo()
     cut = package.fit(resume=tmp_path / "cut", quiet=True)
     weights = [load_file(run.weights) for run in (whole, cut)]
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())

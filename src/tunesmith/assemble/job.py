@@ -243,7 +243,7 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     augmented, unlabelled = augmented_rows(recipe, rows, encoded)
     facts = facts_of(rows, pretrained, encoded, machine, plan)
     recipe, reasons = resolve(_with_places(recipe, objects), facts)
-    for line in (*getattr(encoded, "notes", ()), *_told(rows, encoded, encoder)):
+    for line in (*encoded.notes, *_told(rows, encoded, encoder)):
         tell(line)
     head = None if recipe.model.head == "auto" else recipe.model.head
     micro = None if recipe.train.micro == "auto" else recipe.train.micro

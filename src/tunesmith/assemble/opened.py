@@ -41,7 +41,7 @@ ENCODERS: dict[str, Callable[[dict[str, Any]], Encoder]] = {
 
 def reads(recipe: Recipe, objects: Objects) -> Callable[[Modality], Modality]:
     """What the columns hold -> what a row is to the recipe's model, as far as its name tells."""
-    model, run = recipe.model, _network_run(recipe.model.name)
+    model, run = recipe.model, network_run(recipe.model.name)
     if run is not None:
         kept = cast(Modality, run.network["encoder"]["modality"])
         return lambda _columns: kept
@@ -64,7 +64,7 @@ def opened(recipe: Recipe, objects: Objects, rows: Rows) -> tuple[Pretrained, En
     """The model with a head for the rows' labels, and the encoder of its inputs."""
     model = recipe.model
     seed_everything(fold(recipe.seed, "head"))
-    if (run := _network_run(model.name)) is not None:
+    if (run := network_run(model.name)) is not None:
         return _tuned_further(run, objects, rows)
     if rows.modality not in ("text", "sound") and recipe.data.max_length != "auto":
         what = f'"data.max_length" has no effect on {PLURALS[rows.modality]}'
@@ -179,7 +179,7 @@ def _of_other_columns(
     return pretrained, made
 
 
-def _network_run(name: str) -> Run | None:
+def network_run(name: str) -> Run | None:
     """The Run of this name, if it keeps a network that is no transformers folder."""
     path = Path(name)
     run = Run(path) if is_run(path) else None

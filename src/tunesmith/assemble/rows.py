@@ -258,17 +258,15 @@ def _all_train(split: Split) -> Split:
 
 def without_unreadable(rows: Rows, encoded: Encoded, how: str) -> Rows:
     """The rows but those whose image or sound cannot be read; DataError with their files unless they are dropped."""
-    unreadable: dict[int, str] = getattr(encoded, "unreadable", {})
-    used = np.concatenate([getattr(rows.split, part) for part in ("train", "valid", "test")])
-    wrong = [row for row in sorted(unreadable) if row in set(used.tolist())]
+    parts = (rows.split.train, rows.split.valid, rows.split.test)
+    wrong = np.intersect1d(np.array(list(encoded.unreadable), np.int64), np.concatenate(parts)).tolist()
     if not wrong:
         return rows
-    listed = _files(rows.table, rows.inputs[0], wrong, unreadable)
+    listed = _files(rows.table, rows.inputs[0], wrong, encoded.unreadable)
     if how == "error":
         what = f"{len(wrong)} of {rows.table.num_rows} {rows.modality}s cannot be read{listed}"
         remedy = "mend or remove them, or leave them out: --set data.clean.missing=drop"
         raise DataError(what, where=rows.table.source, remedy=remedy)
-    parts = (rows.split.train, rows.split.valid, rows.split.test)
     train, valid, test = (np.setdiff1d(part, wrong) for part in parts)
     note = f"{rows.table.source}: left out {len(wrong)} {rows.modality}s that cannot be read{listed}"
     split = replace(rows.split, train=train, valid=valid, test=test)
@@ -278,10 +276,9 @@ def without_unreadable(rows: Rows, encoded: Encoded, how: str) -> Rows:
 def refuse_unreadable(table: Table, inputs: Sequence[str], encoded: Encoded) -> None:
     """DataError with the files among the rows to predict that cannot be read: no answer is better than one to silence
     or a black picture."""
-    unreadable: dict[int, str] = getattr(encoded, "unreadable", {})
-    if unreadable:
-        listed = _files(table, inputs[0], sorted(unreadable), unreadable)
-        what = f"{len(unreadable)} of {table.num_rows} files cannot be read{listed}"
+    if wrong := sorted(encoded.unreadable):
+        listed = _files(table, inputs[0], wrong, encoded.unreadable)
+        what = f"{len(wrong)} of {table.num_rows} files cannot be read{listed}"
         raise DataError(what, where=table.source, remedy="mend or remove them")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,14 @@ class Encoded(Protocol):
     @property
     def num_cut(self) -> int:
         """Rows that were cut."""
+
+    @property
+    def unreadable(self) -> Mapping[int, str]:
+        """Row number -> why its image or sound cannot be read."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of how the rows were read."""
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """The tensors of the given row numbers; with lengths, padded, `attention_mask` (rows, places) among them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
@@ -54,10 +54,10 @@ The output is the value itself.
 ## Use it
 {% if not front and memory %}
 The network came from memory: hand it over again, in Python.
-{% elif not front %}
+{% elif not front and rows_of.unlabelled %}
 ```console
-$ tunesmith predict {{ shell }} {{ files }} -o predictions.csv --proba
-$ tunesmith evaluate {{ shell }} labelled.csv
+$ tunesmith predict {{ shell }} {{ rows_of.unlabelled }} -o predictions.csv --proba
+$ tunesmith evaluate {{ shell }} {{ rows_of.labelled }}
 ```
 {% endif %}{% if not front %}
 In Python, the model stays in memory between calls:
@@ -136,6 +136,14 @@ _LINKS = {
 }
 
 
+class Example(NamedTuple):
+    """Rows as Python writes them, and what the command line takes: to predict, and to evaluate; "" where it cannot."""
+
+    python: str
+    unlabelled: str = ""
+    labelled: str = ""
+
+
 PIPELINES = {
     "text": "text-classification",
     "image": "image-classification",
@@ -144,13 +152,19 @@ PIPELINES = {
     "tensor": "other",
 }
 EXAMPLES = {
-    "text": ('["a text"]', "new.csv"),
-    "image": ('["photo.jpg"]', "photos/"),
-    "sound": ('["sound.wav"]', "sounds/"),
-    "table": ('"new.csv"', "new.csv"),
-    "tensor": ("dataset", "new.csv"),
+    "text": Example('["a text"]', "new.csv", "labelled.csv"),
+    "image": Example('["photo.jpg"]', "photos", "labelled-photos"),
+    "sound": Example('["sound.wav"]', "sounds", "labelled-sounds"),
+    "table": Example('"new.csv"', "new.csv", "labelled.csv"),
+    "tensor": Example("dataset"),
 }
-"""Modality -> rows as Python writes them, and a file or folder of them."""
+"""Modality -> rows as a person names them."""
+
+
+def asked_again(run: Run) -> bool:
+    """Whether the Run's network came from memory, and nothing but Python can hand it over again."""
+    there = (run.path / "network.json").is_file()
+    return there and _library(run) == "torch" and run.network["model"]["name"].startswith("memory:")
 
 
 def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str], modality: str) -> None:
@@ -175,8 +189,8 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             if own or modality != "text"
             else "sentence-transformers",
             pipeline=PIPELINES[modality],
-            files=EXAMPLES[modality][1],
-            memory=plain and _library(run) == "torch" and run.network["model"]["name"].startswith("memory:"),
+            rows_of=EXAMPLES[modality],
+            memory=asked_again(run),
             on_hub=None if local else recipe.model.name,
             model=Path(recipe.model.name).name if local else recipe.model.name,
             recipe=recipe,
@@ -188,7 +202,7 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             rows=num_rows,
             metrics=metrics,
             caution=_caution(scores),
-            example=_example(len(inputs), own=False) if modality == "text" else EXAMPLES[modality][0],
+            example=_example(len(inputs), own=False) if modality == "text" else EXAMPLES[modality].python,
             lines=_network_lines(place, run, task, target)
             if plain
             else _lines(place, task, target, len(inputs), own, modality),
@@ -229,7 +243,7 @@ def _lines(place: str, task: Task, target: Target, num_inputs: int, own: bool, m
         path=json.dumps(place),
         pipeline=PIPELINES[modality],
         options=", truncation=True" if modality == "text" else "",
-        example=_example(num_inputs, own=own) if modality == "text" else EXAMPLES[modality][0],
+        example=_example(num_inputs, own=own) if modality == "text" else EXAMPLES[modality].python,
         note=note,
         link=link,
         imports="import torch\n" if link.startswith("torch.") else "",

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_model as save_tensors
 
 from tunesmith.assemble.job import Job, Tell, with_assumed_head
+from tunesmith.assemble.opened import network_run
 from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.delivery import card
 from tunesmith.delivery.exports import keras, peft, plain, sentence_transformers, transformers
@@ -86,6 +87,7 @@ def fingerprint(job: Job) -> dict[str, Any]:
         "rows": rows.table.fingerprint([*rows.inputs, *rows.columns]),
         "split": {part: len(getattr(rows.split, part)) for part in ("train", "valid", "test")}
         | {"how": rows.split.how},
+        "modality": rows.modality,
         "inputs": list(rows.inputs),
         "target": list(rows.columns),
         "model": job.pretrained.origin.digest,
@@ -190,18 +192,13 @@ def _write_network(job: Job, run: Run) -> None:
     """What a network that is no transformers folder is built from again."""
     encoder = job.encoder.as_json()
     assert encoder is not None
-    kept = {"name": job.pretrained.origin.name, "options": job.recipe.model.options, "trust": job.recipe.model.trust}
-    known = _network_of(job.recipe.model.name)
-    kept = {"model": known["model"] if known else kept, "layer": job.pretrained.head_path, "encoder": encoder}
+    made = {"name": job.pretrained.origin.name, "options": job.recipe.model.options, "trust": job.recipe.model.trust}
+    earlier = network_run(job.recipe.model.name)
+    model = earlier.network["model"] if earlier is not None else made
+    kept = {"model": model, "layer": job.pretrained.head_path, "encoder": encoder}
     if isinstance(job.pretrained.module, KerasNetwork):
         kept["architecture"] = job.pretrained.module.architecture
     run.write("network.json", kept)
-
-
-def _network_of(name: str) -> dict[str, Any] | None:
-    """What an earlier Run of this name keeps of its network."""
-    path = Path(name)
-    return Run(path).network if (path / "network.json").is_file() else None
 
 
 def finish(job: Job, run: Run, tell: Tell) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from tunesmith.delivery.card import shown
+from tunesmith.delivery.card import EXAMPLES, asked_again, shown
 from tunesmith.run import Run
 
 NOT_METRICS = ("classes", "baselines", "data", "rows")
@@ -20,13 +20,13 @@ def summary(run: Run) -> str:
         rows = {"this model": scores[split], **scores[split]["baselines"]}
         lines = ["", f"{split} {metric}, with 95 % interval:"]
         lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in rows.items()]
-    place = shlex.quote(str(run.path))
-    lines += [
-        "",
-        f"run:  {run.path}   (README.md says how to use it)",
-        f"next: tunesmith predict {place} new.csv -o predictions.csv --proba",
-        f"      tunesmith evaluate {place} labelled.csv",
-    ]
+    lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
+    place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
+    if example.unlabelled and not asked_again(run):
+        lines += [
+            f"next: tunesmith predict {place} {example.unlabelled} -o predictions.csv --proba",
+            f"      tunesmith evaluate {place} {example.labelled}",
+        ]
     return "\n".join(lines)
 
 

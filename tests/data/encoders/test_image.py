@@ -74,7 +74,7 @@ def test_pictures_of_other_modes_are_read_as_colours(mode):
 def test_colours_become_grey_for_a_net_that_reads_one_channel_and_that_is_told():
     found, notes = pixels(written(Image.new("RGB", (6, 4), (255, 255, 255))), GREY)
     assert found.shape == (1, 4, 6) and found.min() == 255
-    assert notes == ("pictures: 1 images are coloured and became grey",)
+    assert notes == ("pictures: images that are coloured and became grey: 1",)
 
 
 def test_what_is_transparent_is_laid_on_white():

@@ -284,7 +284,7 @@ def encode_images(table: Table, column: str, encoder: ImageEncoder) -> ImageRows
             pixels = _room(rows, (table.num_rows, *image.shape), image.dtype, pixels)
         pixels[row] = image if image.dtype == pixels.dtype else image.astype(np.float32) / 255
     rows._pixels = pixels if pixels is not None else np.zeros((table.num_rows, 1, 1, 1), np.uint8)
-    rows.notes = tuple(f"{table.source}: {count} images {what}" for what, count in told.items())
+    rows.notes = tuple(f"{table.source}: images that {what}: {count}" for what, count in told.items())
     return rows
 
 
@@ -327,7 +327,7 @@ def _read(value: Any, encoder: ImageEncoder) -> Decoded:
             notes = []
             if image.width * image.height > MOST_PIXELS:
                 image.draft("RGB", (2 * encoder.width, 2 * encoder.height))
-                notes.append(f"of more than {MOST_PIXELS:,} pixels were decoded at a smaller scale")
+                notes.append(f"have more than {MOST_PIXELS:,} pixels and were decoded at a smaller scale")
             if getattr(image, "n_frames", 1) > 1:
                 notes.append("have several frames, of which the first is read")
             if image.getexif().get(ORIENTATION, 1) > 1:

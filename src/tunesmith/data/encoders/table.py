@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -210,6 +211,8 @@ class TableRows:
     lengths: None = None
     longest: int = 0
     num_cut: int = 0
+    unreadable: ClassVar[Mapping[int, str]] = MappingProxyType({})
+    notes: ClassVar[tuple[str, ...]] = ()
     together: int = 1024
     """Rows of one pass when all are predicted: they cost little."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -63,6 +64,8 @@ class TensorRows:
     lengths: None = None
     longest: int = 0
     num_cut: int = 0
+    unreadable: ClassVar[Mapping[int, str]] = MappingProxyType({})
+    notes: ClassVar[tuple[str, ...]] = ()
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """One tensor an input, (rows, ...); whole numbers stay whole, all else is float32."""

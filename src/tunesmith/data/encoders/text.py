@@ -6,9 +6,10 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -62,6 +63,8 @@ class TextRows:
     """Tokens of the longest row before the cut."""
     num_cut: int = 0
     """Rows that were cut at `max_length`."""
+    unreadable: ClassVar[Mapping[int, str]] = MappingProxyType({})
+    notes: ClassVar[tuple[str, ...]] = ()
     _offsets: np.ndarray | None = None
     _fields: dict[str, np.ndarray] | None = None
 

@@ -52,7 +52,9 @@ def of_module(
     folded = _is_folded(module)
     told = [*told, *["its BatchNorm is folded into the convolutions: statistics stay fixed"] * folded]
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    line = f"loaded {name} ({type(module).__name__}, {parameters / 1e6:.1f}M parameters, {size(4 * parameters)})"
+    what = f"({type(module).__name__}, {parameters / 1e6:.1f}M parameters, {size(4 * parameters)})"
+    new = name.startswith("new:")
+    line = f"made {name} {what}; nothing is pretrained" if new else f"loaded {name} {what}"
     return Pretrained(
         module=module,
         body=module,
@@ -61,7 +63,7 @@ def of_module(
         processor=None,
         max_positions=0,
         origin=origin(name, module, path),
-        told="; ".join([line, *told, f"newly made: {path}"]),
+        told="; ".join([line, *told, *[f"newly made: {path}"] * (not new)]),
         poolings=("mean",) if read.dim() == 2 else (),
         own_head=True,
         calling=calling,
