@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 import tunesmith
+from tunesmith.delivery.summary import summary
 from tunesmith.errors import DataError, ModelError, RecipeError
 from tunesmith.models.tunable import Tunable
 from tunesmith.testing import tiny_image_model, tiny_pictures
@@ -101,6 +102,32 @@ def test_a_network_of_ones_own_is_copied_and_asked_for_again(pictures, tmp_path)
     assert tunesmith.evaluate(run, pictures / "test", model=own(), tell=lambda _line: None)["rows"] == 12
 
 
+def test_what_to_do_next_fits_the_rows_and_asks_nothing_that_cannot_be(run, pictures, tmp_path):
+    shown = summary(run)
+    assert f"predict {run.path} photos -o" in shown and f"evaluate {run.path} labelled-photos" in shown
+    assert f"predict {run.path} photos -o" in (run.path / "README.md").read_text()
+    alone = fit(pictures, own(), tmp_path / "run", "train.length=1 steps")
+    assert "next:" not in summary(alone) and "$ tunesmith" not in (alone.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_pictures_are_rows_of_other_tasks_too(task, pictures, tmp_path):
+    names = [(str(file), file.parent.name) for file in sorted((pictures / "train").rglob("*.png"))] * 4
+    of = {"red": (0.5, 1, 0), "blue": (2.25, 0, 1), "green": (4.5, 1, 1)}
+    columns = {"file": [name for name, _ in names]}
+    for place, column in enumerate(("score", "warm", "calm")):
+        columns[column] = [of[colour][place] for _, colour in names]
+    target = "score" if task == "regression" else ["warm", "calm"]
+    settings = ["train.length=6 epochs", f"task={task}"]
+    run = tunesmith.fit(columns, "new:cnn", target=target, out=tmp_path / "run", settings=settings, quiet=True)
+    assert run.scores["test"]["r2" if task == "regression" else "f1_micro"]["value"] > 0.8
+
+
+def test_few_pictures_are_cross_validated(pictures, tmp_path):
+    run = fit(pictures / "train", "new:cnn", tmp_path / "run", "train.length=3 epochs")
+    assert run.measured["length"]["folds"] == 5 and run.scores["valid"]["accuracy"]["value"] > 0.9
+
+
 @pytest.mark.parametrize(
     "strategy",
     ["head", "last", "full", "discriminative", "unfreeze", "probe_then_full", "biases", "norms", "lora", "stages"],
@@ -185,7 +212,7 @@ def test_a_run_is_a_pretrained_model_and_keeps_its_head_where_the_labels_are_the
     assert weights[0]["2.weight"].shape[0] == 3 and weights[1]["2.weight"].shape[0] == 2
 
 
-@pytest.mark.parametrize("family", ["vit", "resnet", "convnext", "dinov2", "deit", "swin", "mobilenet_v2"])
+@pytest.mark.parametrize("family", ["vit", "resnet", "convnext", "dinov2", "deit", "swin", "mobilenet_v2", "clip"])
 def test_models_of_transformers_are_left_as_folders_that_its_pipeline_loads(family, pictures, tmp_path):
     import transformers
 

@@ -94,6 +94,12 @@ def tiny_image_model(folder: Path | str, family: str = "vit", **config: Any) -> 
             "num_heads": [1, 2],
             "window_size": 2,
         }
+    if family == "clip":
+        sizes = {
+            "vision_config": sizes,
+            "text_config": {**sizes, "vocab_size": 50, "bos_token_id": 0, "eos_token_id": 1},
+        }
+        del sizes["text_config"]["image_size"], sizes["text_config"]["patch_size"]
     if family in ("resnet", "convnext"):
         sizes = {"hidden_sizes": [8, 16], "depths": [2, 2], "num_stages": 2}
         sizes |= {"embedding_size": 8} if family == "resnet" else {"patch_size": 2}
