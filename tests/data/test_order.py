@@ -53,4 +53,5 @@ def test_parts_are_the_batch_near_equal_small_enough_and_enough_for_all_ranks(nu
     assert np.concatenate(cut).tolist() == rows.tolist()
     sizes = [len(part) for part in cut]
     assert min(sizes) > 0 and max(sizes) <= micro and max(sizes) - min(sizes) <= 1
-    assert len(cut) >= min(world, num_rows)
+    assert len(cut) >= min(world, num_rows // 2 or 1)
+    assert min(sizes) > 1 or micro < 3 or num_rows == 1, "BatchNorm has no statistics of one row"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -78,6 +79,25 @@ def test_a_signal_to_two_ranks_saves_once_and_the_resumed_run_is_bit_equal(tmp_p
     code, text = process("fit", "--resume", tmp_path / "run", ranks=2)
     assert code == 0, text
     own, others = (load_file(tmp_path / run / "tunesmith.safetensors") for run in ("run", "unbroken"))
+    assert all(torch.equal(own[name], others[name]) for name in own)
+
+
+def test_statistics_of_batches_are_those_of_all_ranks_and_outlive_a_signal(tmp_path, process, settings):
+    random = np.random.default_rng(0)
+    # Batches of 8, 8, 8, 8 and 3 rows: a rank with one row of the last would have no statistics.
+    labels = np.arange(35) % 2
+    images = (random.integers(0, 99, (35, 8, 8)) + labels[:, None, None] * 99).astype(np.uint8)
+    data = tmp_path / "digits.npz"
+    np.savez(data, x_train=images, y_train=labels, x_test=images[:9], y_test=labels[:9])
+    asked = settings(model__head="own", train__length="3 epochs", train__lr="1e-3", data__split="auto")
+    words = ["fit", data, "--valid", data, "--model", "new:cnn", "--quiet", *asked]
+    code, text = process(*words, "--out", tmp_path / "unbroken", ranks=2)
+    assert code == 0, text
+    assert process(*words, "--out", tmp_path / "run", ranks=2, signal=15, step=7)[0] == 75
+    code, text = process("fit", "--resume", tmp_path / "run", ranks=2)
+    assert code == 0, text
+    own, others = (load_file(tmp_path / run / "tunesmith.safetensors") for run in ("run", "unbroken"))
+    assert any("running_mean" in name for name in own)
     assert all(torch.equal(own[name], others[name]) for name in own)
 
 

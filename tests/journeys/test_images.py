@@ -56,6 +56,11 @@ def fit(data, model, out, *settings, **options):
     return tunesmith.fit(data, model, out=out, settings=[*FAST, *settings], quiet=True, **options)
 
 
+def logged(run, event):
+    lines = map(json.loads, (run.path / "events.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == event]
+
+
 @pytest.fixture(scope="module")
 def run(pictures, tmp_path_factory):
     return fit(pictures, "new:cnn", tmp_path_factory.mktemp("runs") / "cnn", "model.options={channels = 8}")
@@ -152,11 +157,10 @@ def test_frozen_stages_run_once_a_row_and_not_at_all_in_a_second_run(pictures, t
     told = []
     for name in ("one", "two"):
         settings = [*FAST, "strategy=head", "model.options={channels = 4}"]
-        tunesmith.fit(pictures, "new:cnn", out=tmp_path / name, settings=settings, tell=told.append)
+        run = tunesmith.fit(pictures, "new:cnn", out=tmp_path / name, settings=settings, tell=told.append)
     lines = [line for line in told if "run once a row" in line]
     assert "48 rows computed" in lines[0] and "0 rows computed, 48 found on disk" in lines[1]
-    events = (json.loads(line) for line in (tmp_path / "two" / "events.jsonl").read_text().splitlines())
-    assert next(event for event in events if event["event"] == "cache")["computed"] == 0
+    assert logged(run, "cache")[0]["computed"] == 0
 
 
 @pytest.mark.parametrize("kind", ["vit", "cnn", "own"])
@@ -293,6 +297,18 @@ def test_a_dataset_of_tensors_and_a_network_of_ones_own_are_all_it_takes(tmp_pat
     run = fit(Items(60), own(), tmp_path / "run", "train.length=5 epochs", valid=Items(12), test=Items(15))
     assert run.scores["test"]["accuracy"]["value"] > 0.6
     assert tunesmith.load(run, model=own()).predictions(Items(6)).outputs.shape == (6, 3)
+
+
+def test_the_items_of_a_dataset_are_kept_where_each_is_the_same_at_every_reading(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    settings = ("strategy=head", "train.length=8 epochs", "train.patience=0", "train.every.evaluate=4 epochs")
+    run = fit(Items(60), own(), tmp_path / "kept", *settings, valid=Items(12), test=Items(15))
+    assert [line["computed"] for line in logged(run, "cache")] == [60]  # the rows of valid are rows of train
+    live = fit(Items(60), own(), tmp_path / "live", *settings, "train.cache=off", valid=Items(12), test=Items(15))
+    one, two = (torch.load(each.model / "model.pth", weights_only=True) for each in (run, live))
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    noisy = fit(Noisy(), own(), tmp_path / "noisy", *settings, valid=Noisy(), test=Noisy())
+    assert not logged(noisy, "cache")
 
 
 def test_code_is_run_only_where_it_is_allowed(pictures, tmp_path, monkeypatch):

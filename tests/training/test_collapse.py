@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -240,6 +241,17 @@ def test_a_loss_that_is_no_number_late_ends_the_run_with_the_best_weights_so_far
     assert 24 <= seen["step"] <= 28 and seen["answer"] == "end" and "not a finite number" in seen["reason"]
     assert named(events, "step")[-1]["step"] == seen["step"]
     assert any("best valid accuracy" in line for line in told)
+
+
+def test_a_collapse_at_the_first_step_that_is_no_longer_watched_is_still_begun_again(job_of, tmp_path):
+    # Of 15 steps the fifth is the first after the watch, and is looked at: with a loss that is no number.
+    job = nan_from(job_of(train=WILD | {"lr": 1e-3, "length": "15 steps", "on_collapse": "restart"}), 5)
+    with contextlib.suppress(CollapseError):
+        pipeline.train(job, Run(tmp_path), list, True)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    first = named(events, "collapse")[0]
+    assert (first["step"], first["answer"]) == (5, "restart")
+    assert named(events, "restart")
 
 
 def test_a_loss_that_is_no_number_and_nothing_to_keep_is_an_error(job_of, tmp_path):

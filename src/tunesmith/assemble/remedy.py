@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,7 +34,7 @@ def watch(job: Job, net: Tunable, rows: np.ndarray, told: Callable[[str], None])
 
 def constant_loss(job: Job, phase: Phase, net: Tunable, rows: np.ndarray) -> float | None:
     """The loss of the best answer that is the same for every row, of cross-entropy the entropy of the labels; None
-    where the phase does not tune the head by its answers."""
+    where the phase does not tune the head by its answers, or where that loss is no number."""
     head = [p for name, p in net.named_parameters() if name in net.stages[-1].parameters]
     name = job.minimised(phase).name
     if not any(p.requires_grad for p in head) or (name != "supervised" and not name.startswith("memory:")):
@@ -43,7 +44,8 @@ def constant_loss(job: Job, phase: Phase, net: Tunable, rows: np.ndarray) -> flo
     answer = _constant(job, codes)
     batch = Batch((), {MAIN: {}}, codes, torch.ones(len(codes)))
     loss = job.objective(phase)(lambda _inputs: answer.expand(len(codes), -1), batch)  # type: ignore[arg-type]
-    return float(loss.sum / loss.count)
+    value = float(loss.sum / loss.count)
+    return value if math.isfinite(value) else None
 
 
 def remedied(job: Job) -> Job:

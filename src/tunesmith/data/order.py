@@ -27,8 +27,9 @@ def epoch_batches(num_rows: int, lengths: np.ndarray | None, *, batch: int, seed
 
 
 def parts(rows: np.ndarray, *, micro: int, world: int) -> list[np.ndarray]:
-    """A batch in near-equal parts of at most `micro` rows, at least one for each of `world` ranks if rows last."""
-    number = max(-(-len(rows) // micro), min(world, len(rows)))
+    """A batch in near-equal parts of at most `micro` rows; one for each of `world` ranks, as long as that leaves each
+    two rows: BatchNorm has no statistics of one."""
+    number = max(-(-len(rows) // micro), min(world, len(rows) // 2 or 1))
     return [part for part in np.array_split(rows, number) if len(part)]
 
 

@@ -51,10 +51,12 @@ def attempts(
             # What a frozen prefix gave is no longer true of the pretrained weights.
             saved, feed.kept = None, None
         for event in steps(remedy.remedied(job) if state.attempt else job, saved, watch):
-            if collapse.is_over(state, len(job.plan.phases)) and not regularization.needs_start(job.recipe):
+            collapsed = collapse.pending(state) is not None
+            over = collapse.is_over(state, len(job.plan.phases)) and not regularization.needs_start(job.recipe)
+            if over and not collapsed:
                 state.start = None
             yield event
-            if collapse.pending(state) is not None:
+            if collapsed:
                 break
         else:
             return

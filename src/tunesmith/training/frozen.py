@@ -89,11 +89,16 @@ def cached_rows(
 
     `how` is "fp32" or "bf16"; with `only_found` nothing is computed. Raises
     Uncacheable with the reason where this model, these rows or this disk do not allow it; then the phase runs live."""
+    if only_found and encoded.table.arrow is None:
+        # The items would be read twice, to be known again, for one pass over them.
+        raise Uncacheable("each row is read once only")
     found = encoded.keys(rows)
     if found is None:
         raise Uncacheable("the rows are made anew each time they are read")
     keys = dict(zip((int(row) for row in rows), found, strict=True))
     cut = prefix.find_cut(net, _probes(encoded, keys, machine))
+    if encoded.lengths is None and "tokens" in cut.forms:
+        raise Uncacheable("how long its rows are is known only when they are read")
     dtype = DTYPES[how]
     name = entry_name(prefix.digest(net, cut), machine, dtype)
     kept = CachedRows(encoded, cut, dtype, store.open_entry(name), keys)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.data.batch import Batch
+from tunesmith.models.kinds import has_statistics
 from tunesmith.objectives.objective import Objective
 from tunesmith.seeds import fold, seed_everything
 from tunesmith.training.machine import Machine
@@ -58,6 +59,7 @@ def train_phase(
     optimizer = state.optimizer
     assert optimizer is not None
     parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
+    statistics = moving_statistics(state.net)
     while state.step < pace.last_step:
         started = time.perf_counter()
         rate = pace.rate(state.step)
@@ -92,9 +94,16 @@ def train_phase(
 
         optimizer.step(gradients)  # type: ignore[arg-type] # torch says float and means what can be made one
         optimizer.zero_grad(set_to_none=True)
+        machine.mean(statistics)
         state.step += 1
         state.phase_step += 1
         yield Event(state.step, name, seen[0], num_rows, rate, time.perf_counter() - started)
+
+
+def moving_statistics(net: nn.Module) -> list[Tensor]:
+    """The running means and variances of the BatchNorms that train: each rank sees rows of its own."""
+    moving = (module for module in net.modules() if has_statistics(module) and module.training)
+    return [tensor for module in moving for tensor in module.buffers() if tensor.is_floating_point()]
 
 
 def check_gradients(net: nn.Module, parameters: list[nn.Parameter]) -> None:

@@ -80,6 +80,13 @@ class Machine:
                 bucket, size = [], 0
         _sum_bucket(bucket)
 
+    @torch.no_grad()
+    def mean(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over all ranks."""
+        if self.world > 1 and tensors:
+            _sum_bucket(tensors)
+            torch._foreach_div_(tensors, self.world)
+
     def gather(self, value: Any) -> list[Any]:
         """`value` of every rank, in rank order, on every rank."""
         if self.world == 1:
@@ -173,5 +180,5 @@ def _sum_bucket(bucket: list[Tensor]) -> None:
         return
     flat = torch._utils._flatten_dense_tensors(bucket)
     dist.all_reduce(flat)
-    for gradient, summed in zip(bucket, torch._utils._unflatten_dense_tensors(flat, bucket), strict=True):
-        gradient.copy_(summed)
+    for tensor, summed in zip(bucket, torch._utils._unflatten_dense_tensors(flat, bucket), strict=True):
+        tensor.copy_(summed)

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from tunesmith.data import media
+from tunesmith.data.encoded import keys_of_items
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, RecipeError, nearest
 from tunesmith.files import require_space
@@ -168,9 +169,9 @@ class ImageRows:
         return {self.encoder.name: self.encoder.normalised(np.stack([pixels for pixels, _ in read]))}  # type: ignore[misc]
 
     def keys(self, rows: np.ndarray) -> list[bytes] | None:
-        """A digest (16 bytes) of the pixels of each row; None for an opaque source."""
+        """A digest (16 bytes) of the pixels of each row; None for a Dataset that draws at random."""
         if self._pixels is None:
-            return None
+            return keys_of_items(self, rows)
         return [hashlib.blake2b(self._pixels[row].tobytes(), digest_size=16).digest() for row in rows]
 
 

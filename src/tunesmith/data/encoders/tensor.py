@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tunesmith.data import items as opaque
+from tunesmith.data.encoded import keys_of_items
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError
 
@@ -72,8 +73,9 @@ class TensorRows:
         items = [self.table.items[int(row)] for row in rows]  # type: ignore[index]
         return {name: self._stacked(name, [opaque.part(item, name) for item in items], rows) for name in self.inputs}
 
-    def keys(self, rows: np.ndarray) -> None:
-        """A Dataset may give another tensor each time."""
+    def keys(self, rows: np.ndarray) -> list[bytes] | None:
+        """A digest (16 bytes) of each item; None where the Dataset draws at random."""
+        return keys_of_items(self, rows)
 
     def _stacked(self, name: str, values: list[Any], rows: Sequence[int] | np.ndarray) -> Tensor:
         tensors = [torch.as_tensor(value) for value in values]

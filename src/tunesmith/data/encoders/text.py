@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tunesmith.data.encoded import keys_of_items
 from tunesmith.data.table import Table
 
 CHUNK = 8192
@@ -78,9 +79,9 @@ class TextRows:
         return pad(encoded, self.tokenizer)
 
     def keys(self, rows: np.ndarray) -> list[bytes] | None:
-        """A digest (16 bytes) of the tokens of each row, not of its number or name; None for an opaque source."""
+        """A digest (16 bytes) of the tokens of each row, not of its number; None for a Dataset that draws at random."""
         if self._fields is None or self._offsets is None:
-            return None
+            return keys_of_items(self, rows)
         found = []
         for row in rows:
             span = slice(self._offsets[row], self._offsets[row + 1])
