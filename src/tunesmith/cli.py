@@ -120,29 +120,35 @@ def check(
         bool, typer.Option("--lr", help="Find learning rates by a range test, a hundred steps a phase.")
     ] = False,
     png: Annotated[Path | None, typer.Option(help="Where --lr draws its curves; by default lr.png, here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found in the data as JSON.")] = False,
     settings: Settings = None,
     allow_code: AllowCode = False,
 ) -> None:
-    """Say what a fit would do and cost, without training."""
-    import tunesmith
+    """Say what is in the data and what is wrong with it; with a model, what a fit would do and cost."""
+    import json
 
-    print(
-        tunesmith.check(
-            data,
-            model,
-            target=_one_or_many(target),
-            task=task,
-            strategy=strategy,
-            valid=valid,
-            test=test,
-            seed=seed,
-            device=device,
-            plan=plan,
-            lr=lr,
-            png=Path("lr.png") if lr and png is None else png,
-            settings=_allowing(settings, allow_code),
-        )
+    import tunesmith
+    from tunesmith.errors import RecipeError
+
+    found = tunesmith.check(
+        data,
+        model,
+        target=_one_or_many(target),
+        task=task,
+        strategy=strategy,
+        valid=valid,
+        test=test,
+        seed=seed,
+        device=device,
+        plan=plan,
+        lr=lr,
+        png=Path("lr.png") if lr and png is None else png,
+        settings=_allowing(settings, allow_code),
     )
+    if as_json and not hasattr(found, "as_json"):
+        what = "--json is about the data alone"
+        raise RecipeError(what, where="check", remedy="leave the model out, or leave --json out")
+    print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found)
 
 
 @app.command()

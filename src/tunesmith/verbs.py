@@ -19,7 +19,7 @@ from tunesmith.assemble.loaded import Loaded, load_run, some
 from tunesmith.assemble.rows import Objects, target_values, unseen_labels
 from tunesmith.data.profile import missing_rows
 from tunesmith.data.sources import open_source
-from tunesmith.delivery import estimate, lr_range, plan_table, rows_out, scores
+from tunesmith.delivery import data_report, estimate, lr_range, plan_table, rows_out, scores
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
@@ -110,7 +110,8 @@ def check(
 ) -> Any:
     """Hold recipe, data and model against each other without training, and return what can be printed.
 
-    An `Estimate`: the resolved recipe, what would train, and what the run would cost in time, memory and disk. With
+    Without a model a `DataReport`: what is in the data, what is wrong with it, and what to do. With one an `Estimate`:
+    the resolved recipe, what would train, and what the run would cost in time, memory and disk. With
     `plan` a `PlanTable`: what each phase does to each parameter. With `lr` a `RangeTest`: the learning rates that a
     range test suggests, drawn to the file `png` if one is given."""
     if plan and lr:
@@ -129,6 +130,10 @@ def check(
         "seed": seed,
         "device": device,
     }
+    if model is None and not _is_recipe(data):
+        if asked := [name for name, value in {"--plan": plan, "--lr": lr, "--strategy": strategy}.items() if value]:
+            raise RecipeError(f"{asked[0]} is about a model", where="check", remedy="add --model")
+        return data_report.data_report(_recipe(objects, fields | {"model": "none"}, settings), objects)
     recipe = _recipe(objects, fields, settings)
     if plan:
         return plan_table.plan_table(recipe, objects, tell)
@@ -272,7 +277,7 @@ def _recipe(objects: Objects, fields: Mapping[str, Any], settings: Sequence[str]
     tree: dict[str, Any] = {}
     lines: recipe_file.Lines = {}
     where, data = "recipe", fields["data"]
-    if isinstance(data, str | Path) and Path(data).suffix in recipe_file.SUFFIXES:
+    if _is_recipe(data):
         where, fields = str(data), {**fields, "data": None}
         tree, lines = recipe_file.read_tree(Path(data))
     for name, value in fields.items():
@@ -284,6 +289,11 @@ def _recipe(objects: Objects, fields: Mapping[str, Any], settings: Sequence[str]
     if isinstance(judging, dict) and judging.get("select") in own:
         judging["select"] = f"memory:{judging['select']}"
     return recipe_file.build(tree, where=where, lines=lines)
+
+
+def _is_recipe(data: Any) -> bool:
+    """Whether `data` is the name of a recipe file."""
+    return isinstance(data, str | Path) and Path(data).suffix in recipe_file.SUFFIXES
 
 
 def _plain(name: str, value: Any) -> Any:

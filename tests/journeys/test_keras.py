@@ -112,9 +112,22 @@ def test_every_strategy_trains(strategy, file, pictures, tmp_path):
     assert plan.phases[-1].trainable > 0
 
 
-def test_adapters_are_refused_in_words(file, pictures, tmp_path):
-    with pytest.raises(ModelError, match="its layers are of Keras"):
-        fit(pictures, file, tmp_path / "run", "strategy=lora")
+def test_adapters_of_keras_move_alone_and_become_part_of_the_kernels(file, pictures, tmp_path):
+    run = fit(pictures, file, tmp_path / "run", "strategy={name = 'lora', rank = 2}", "train.lr=0.01")
+    before = {layer.name: layer.get_weights() for layer in keras.saving.load_model(file, compile=False).layers}
+    saved = keras.saving.load_model(run.model / "model.keras", compile=False)
+    inside = next((layer for layer in saved.layers if isinstance(layer, keras.Model)), saved)
+    moved = {layer.name: layer.get_weights() for layer in inside.layers if layer.name in before}
+    kernels = [name for name, weights in before.items() if len(weights) == 2 and weights[0].ndim > 1][:-1]
+    assert kernels and all(len(moved[name]) == 2 for name in kernels)
+    changes = {name: (moved[name][0] - before[name][0]).reshape(-1, before[name][0].shape[-1]) for name in kernels}
+    assert max(np.abs(change).max() for change in changes.values()) > 1e-4
+    assert all(np.linalg.matrix_rank(change, tol=1e-5) <= 2 for change in changes.values())
+    assert all(np.array_equal(moved[name][1], before[name][1]) for name in kernels), "the biases stayed"
+    assert tunesmith.load(run).predict([str(pictures / "test" / "red" / "0.png")])
+    for settings, said in (("method = 'dora'", "method lora"), ("dropout = 0.1", "without dropout")):
+        with pytest.raises(RecipeError, match=said):
+            fit(pictures, file, tmp_path / "no", f"strategy={{name = 'lora', {settings}}}")
 
 
 @pytest.mark.parametrize("head", ["own", "{name = 'pooled', layers = 1, hidden = 5}"])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from tunesmith import plugins
-from tunesmith.assemble import opened
+from tunesmith.assemble import accounts, opened
 from tunesmith.assemble.feeds import Feed, Steps, augmented_rows, check_reads, steps_of
 from tunesmith.assemble.rows import Objects, Rows, open_rows, without_unreadable
 from tunesmith.data.augment import AugmentedRows
@@ -234,6 +234,8 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     encoded = encoder.encode(rows.table, rows.inputs)
     told = len(rows.notes)
     rows = without_unreadable(rows, encoded, recipe.data.clean.missing)
+    rows = accounts.compared(rows, encoded, recipe.data.clean)
+    rows = replace(rows, ledger=accounts.settled(rows, encoded, recipe.data.limits))
     for note in rows.notes[told:]:
         tell(note)
     plan = plan_of(recipe, pretrained)
@@ -303,7 +305,7 @@ def _name(rows: Rows) -> str:
 def _told(rows: Rows, encoded: Encoded, encoder: Encoder) -> list[str]:
     split, target = rows.split, rows.target
     sizes = f"{len(split.train)} train, {len(split.valid)} valid, {len(split.test)} test rows"
-    lines = [f"{sizes} ({split.how})"]
+    lines = [f"{sizes} ({split.how})", *(str(entry) for entry in rows.ledger.entries if entry.action != "cut")]
     if rows.task.name != "regression":
         pairs = list(zip(target.labels, target.counts, strict=True))
         shown = ", ".join(f"{label} {count}" for label, count in pairs[:12]) + (" ..." if len(pairs) > 12 else "")
@@ -311,7 +313,9 @@ def _told(rows: Rows, encoded: Encoded, encoder: Encoder) -> list[str]:
         lines.append(f"labels in order, with training rows: {shown}{positive}")
     if encoded.num_cut:
         most, longest = encoder.most, encoded.longest
-        lines.append(f"{encoded.num_cut} rows are longer than {most} and are cut (longest: {longest})")
+        read, used = (sum(pair[place] for pair in rows.ledger.tokens.values()) for place in (0, 1))
+        share = f"; {1 - used / read:.1%} of all tokens are lost" if read else ""
+        lines.append(f"{encoded.num_cut} rows are longer than {most} and are cut (longest: {longest}){share}")
     return lines
 
 

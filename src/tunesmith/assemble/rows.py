@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 import torch
 
 from tunesmith import plugins
+from tunesmith.data import cleaning, profile, similar
 from tunesmith.data import columns as guessing
-from tunesmith.data import profile
 from tunesmith.data.encoded import Encoded
 from tunesmith.data.items import Modality
+from tunesmith.data.ledger import Entry, Ledger
 from tunesmith.data.sources import open_source
-from tunesmith.data.split import Split, join, make_folds
+from tunesmith.data.split import PARTS, Split, join, make_folds
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, Problem, RecipeError, nearest
 from tunesmith.evaluation.intervals import known_rows
@@ -57,6 +58,8 @@ class Rows:
     inputs: tuple[str, ...]
     columns: tuple[str, ...]
     """The target columns."""
+    ledger: Ledger
+    """What became of every row that was read."""
     modality: Modality = "text"
     notes: tuple[str, ...] = ()
     unlabelled: Table | None = None
@@ -82,6 +85,14 @@ class Rows:
         labels = None if self.labels is None else self.labels[rows]
         return make_folds(self.table.hashes[rows], labels, 5 if len(rows) < FEW_ROWS else 3)
 
+    def recounted(self) -> Rows:
+        """The same rows with the training rows of each label counted again."""
+        codes, num_labels = self.codes[self.split.train], len(self.target.labels)
+        if self.task.name == "regression":
+            return self
+        counts = codes.sum(0) if codes.ndim == 2 else np.bincount(codes[codes >= 0], minlength=num_labels)
+        return replace(self, target=replace(self.target, counts=tuple(int(count) for count in counts)))
+
     def ordered(self, labels: Sequence[str]) -> Rows:
         """The same rows with the labels in the order of a head that is kept."""
         if not labels or tuple(labels) == self.target.labels:
@@ -95,7 +106,7 @@ def open_rows(
 ) -> Rows:
     """Read, check, clean and split the data; DataError collects what is wrong with it. `reads`: what the columns hold
     -> what a row is to the model."""
-    tables = _tables(recipe, objects)
+    tables = read_tables(recipe, objects)
     train = tables.get("", tables.get("train", next(iter(tables.values()))))
     asked = recipe.data
     inputs = None if asked.inputs == "auto" else asked.inputs
@@ -110,9 +121,14 @@ def open_rows(
     columns = (guess.target,) if isinstance(guess.target, str) else tuple(guess.target)
     notes = [*(note for table in tables.values() for note in table.notes), *guess.notes]
     needed = () if guess.modality == "table" else guess.inputs  # A table's encoder fills in what is missing.
+    ledger = Ledger({part: table.num_rows for part, table in tables.items()})
     for part, table in tables.items():
-        tables[part], dropped = _without_missing(table, needed, columns, asked.clean.missing)
-        notes += dropped
+        tables[part], entries = cleaning.without_missing(table, part, needed, columns, asked.clean.missing)
+        ledger = ledger.with_entries(entries)
+    training = "train" if "" not in tables else ""
+    identified = tables[training].identified(guess.inputs)
+    tables[training], entries = cleaning.limited(identified, training, asked.limit)
+    ledger = ledger.with_entries(entries)
     separated = recipe.task != "auto" and "separator" in recipe.task.options
     checked = tables.get("", tables.get("train", train))
     if not separated and (problems := profile.check_target(checked, guess.target, guess.task)):
@@ -129,13 +145,18 @@ def open_rows(
         target = learn(split)
         if recipe.data.split == "auto" and "valid" not in tables and _is_too_small(split, target, task):
             split = _all_train(split)
-            target = learn(split)
+        ledger = ledger.with_entries(_moved(tables, split))
+        if table.arrow is not None and guess.modality in ("text", "table"):
+            pairs = similar.of_rows(table, guess.inputs, guess.modality)
+            split, ledger, more = cleaning.cleaned(asked.clean.model_dump(), table, columns, split, pairs, ledger)
+            notes += more
+        target = learn(split)
         codes = task.encode(values, target)
     except DataError as error:
         raise DataError([replace(problem, where=problem.where or table.source) for problem in error.problems]) from None
-    told = (*notes, *split.notes)
-    unlabelled, more = _unlabelled(recipe, guess.inputs, table.hashes[split.test])
-    rows = Rows(table, split, task, target, codes, guess.inputs, columns, guess.modality, (*told, *more), unlabelled)
+    unlabelled, last = _unlabelled(recipe, guess.inputs, table.hashes[split.test])
+    told = (*notes, *split.notes, *last)
+    rows = Rows(table, split, task, target, codes, guess.inputs, columns, ledger, guess.modality, told, unlabelled)
     _check_metrics(recipe, rows)
     return _without_unseen(rows)
 
@@ -161,7 +182,7 @@ def target_values(table: Table, columns: tuple[str, ...]) -> list[Any]:
     return lists[0] if len(lists) == 1 else list(zip(*lists, strict=True))
 
 
-def _tables(recipe: Recipe, objects: Objects) -> dict[str, Table]:
+def read_tables(recipe: Recipe, objects: Objects) -> dict[str, Table]:
     data = recipe.data
     tables = open_source(objects.data if objects.data is not None else data.source)
     for part, thing, path in (("valid", objects.valid, data.valid), ("test", objects.test, data.test)):
@@ -185,9 +206,9 @@ def _unlabelled(
     if absent := [name for name in inputs if name not in table.column_names]:
         known = f"its columns: {', '.join(table.column_names)}; give it the same names"
         raise DataError(f'the column "{absent[0]}" is missing', where=table.source, remedy=known)
-    table, dropped = _without_missing(table, inputs, (), recipe.data.clean.missing)
+    table, dropped = cleaning.without_missing(table, "unlabelled", inputs, (), recipe.data.clean.missing)
     table = table.identified(inputs)
-    notes = [*table.notes, *dropped, f"{table.num_rows} rows without a target"]
+    notes = [*table.notes, *map(str, dropped), f"{table.num_rows} rows without a target"]
     if shared := int(np.isin(tested, table.hashes).sum()):
         notes.append(
             f"{shared} of {len(tested)} test texts are among the rows without a target: no target leaks, but the "
@@ -196,33 +217,14 @@ def _unlabelled(
     return table, notes
 
 
-def _without_missing(
-    table: Table, inputs: tuple[str, ...], target: tuple[str, ...], how: str
-) -> tuple[Table, list[str]]:
-    used = [name for name in (*inputs, *target) if name in table.column_names]
-    missing = profile.missing_rows(table, used)
-    if not len(missing):
-        return table, []
-    if how == "error":
-        shown = ", ".join(f"row {table.where(int(row)).rpartition('row ')[2]}" for row in missing[:5])
-        more = " ..." if len(missing) > 5 else ""
-        what = f"{len(missing)} rows lack a value in {' or '.join(used)}: {shown}{more}"
-        raise DataError(
-            what, where=table.source, remedy="fill them in, or leave them out: --set data.clean.missing=drop"
-        )
-    kept = np.setdiff1d(np.arange(table.num_rows), missing)
-    return table.take(kept), [f"{table.source}: left out {len(missing)} rows without a value in {' or '.join(used)}"]
-
-
 def _split(
     tables: dict[str, Table], inputs: tuple[str, ...], columns: tuple[str, ...], task: str, recipe: Recipe
 ) -> tuple[Table, Split]:
     if "" not in tables:
-        tables["train"] = _limited(tables["train"].identified(inputs), recipe.data.limit)
         table, split = join(tables, inputs, [*inputs, *columns])
         all_train = recipe.data.split != "auto" and recipe.data.split.name == "all"
         return table, _all_train(split) if all_train else split
-    table = _limited(tables[""].identified(inputs), recipe.data.limit)
+    table = tables[""]
     choice = Choice(name="hash") if recipe.data.split == "auto" else recipe.data.split
     labels = None
     if task == "classification":
@@ -232,12 +234,14 @@ def _split(
     return table, made
 
 
-def _limited(table: Table, limit: int | None) -> Table:
-    """At most `limit` rows, chosen by a lot of their own: the lot of the split would take test rows only."""
-    if limit is None or limit >= table.num_rows:
-        return table
-    lot = table.hashes * np.uint64(0x9E3779B97F4A7C15)
-    return table.take(np.sort(np.argsort(lot, kind="stable")[:limit]))
+def _moved(tables: Mapping[str, Table], split: Split) -> list[Entry]:
+    """Of rows that were read as one part and are now of another."""
+    if "" in tables:
+        return []
+    read = np.repeat([part for part in PARTS if part in tables], [tables[p].num_rows for p in PARTS if p in tables])
+    counts = {(a, b): int((read[getattr(split, b)] == a).sum()) for a in PARTS for b in PARTS if a != b}
+    why = "every row trains" if split.how == "all" else "no rows were given to choose by"
+    return [Entry(a, "split", "moved", number, why, to=b) for (a, b), number in counts.items()]
 
 
 def _is_too_small(split: Split, target: Target, task: Task) -> bool:
@@ -270,7 +274,20 @@ def without_unreadable(rows: Rows, encoded: Encoded, how: str) -> Rows:
     train, valid, test = (np.setdiff1d(part, wrong) for part in parts)
     note = f"{rows.table.source}: left out {len(wrong)} {rows.modality}s that cannot be read{listed}"
     split = replace(rows.split, train=train, valid=valid, test=test)
-    return replace(rows, split=split, notes=(*rows.notes, note))
+    files = [_file(rows.table.column(rows.inputs[0])[row].as_py(), rows.table, row) for row in wrong]
+    entries = [
+        Entry(
+            part,
+            "unreadable",
+            "dropped",
+            len(gone),
+            "cannot be read",
+            where=tuple(files[wrong.index(row)] for row in gone[:5]),
+        )
+        for part, gone in ((part, np.intersect1d(getattr(rows.split, part), wrong).tolist()) for part in PARTS)
+    ]
+    ledger = rows.ledger.with_entries(entries)
+    return replace(rows, split=split, notes=(*rows.notes, note), ledger=ledger).recounted()
 
 
 def refuse_unreadable(table: Table, inputs: Sequence[str], encoded: Encoded) -> None:
@@ -312,16 +329,19 @@ def _without_unseen(rows: Rows) -> Rows:
     """Tell of labels that training never sees; rows with no other label are left out of valid and test."""
     known = known_rows(rows.codes)
     values = target_values(rows.table, rows.columns)
-    notes, kept = [], {}
+    notes, kept, entries = [], {}, []
     for part in ("valid", "test"):
         numbers = getattr(rows.split, part)
         kept[part] = numbers[known[numbers]]
         unseen = unseen_labels(rows.task, rows.target, [values[row] for row in numbers])
         if unseen:
             left_out = len(numbers) - len(kept[part])
+            why = f"labels that no training row has: {', '.join(unseen[:5])}"
+            entries.append(Entry(part, "unseen", "dropped", left_out, why))
             what = f"{left_out} rows are left out of the scores" if left_out else "their other labels are scored"
             notes.append(
                 f"{part} has labels that no training row has ({', '.join(unseen[:5])}): {what}, and the model can "
                 "only be wrong on them"
             )
-    return replace(rows, split=replace(rows.split, **kept), notes=(*rows.notes, *notes)) if notes else rows
+    ledger = rows.ledger.with_entries(entries)
+    return replace(rows, split=replace(rows.split, **kept), notes=(*rows.notes, *notes), ledger=ledger)

@@ -92,9 +92,10 @@ def why_not(table: Table, name: str) -> str:
     distinct = int(pc.count_distinct(present).as_py())
     if distinct == 1 and not missing.any():
         return "always the same"
-    if ID_NAME.search(name):
-        return "names the rows"
     found = numbers(present)
+    # A price index or a body mass index is called like an id, and measures something.
+    if ID_NAME.search(name) and (np.isnan(found).any() or np.array_equal(found, np.round(found))):
+        return "names the rows"
     if not np.isnan(found).any():
         counts = len(found) >= FEW_ROWS and distinct == len(found) and found.max() - found.min() == len(found) - 1
         return "numbers the rows" if counts and np.array_equal(found, np.round(found)) else ""

@@ -19,7 +19,7 @@ MOST_CATEGORIES = 1000
 FEW_ROWS = 10
 """Below so many rows, that all values differ says nothing."""
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-ID_NAME = re.compile(r"(^|[\W_])(id|ids|idx|index|uuid|guid|key|no)$|[a-z](Id|ID)$", re.IGNORECASE)
+ID_NAME = re.compile(r"(?i:(^|[\W_])(id|ids|idx|index|uuid|guid|key|no)$)|[a-z](Id|ID)$")
 TRUTHS = ("0", "1", "true", "false", "0.0", "1.0")
 
 
@@ -53,7 +53,7 @@ def missing_rows(table: Table, columns: Sequence[str]) -> npt.NDArray[np.int64]:
     missing = np.zeros(table.num_rows, bool)
     for name in columns:
         if is_readable(table, name):
-            missing |= _is_missing(table.column(name))
+            missing |= is_missing(table.column(name))
     return np.flatnonzero(missing).astype(np.int64)
 
 
@@ -88,7 +88,7 @@ def _describe(table: Table, name: str) -> Column:
     missing = int(missing_rows(table, [name]).size)
     if table.num_rows > SAMPLE_ROWS:
         values = values.take(pa.array(_spaced(table.num_rows)))
-    present = values.filter(pa.array(~_is_missing(values)))
+    present = values.filter(pa.array(~is_missing(values)))
     if not len(present):
         return Column(name, "empty", 0, missing, 0.0)
     if _is_list(present.type):
@@ -118,7 +118,7 @@ def _kind_of_text(present: pa.ChunkedArray, distinct: int) -> str:
     return "category" if distinct * 2 <= len(present) and distinct <= MOST_CATEGORIES else "text"
 
 
-def _is_missing(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def is_missing(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     if is_text(values.type):
         empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(values), ""), True)
     else:
@@ -145,7 +145,7 @@ def _check_labels(table: Table, name: str) -> list[Problem]:
     if pa.types.is_nested(values.type):
         return [Problem(f'"{name}" holds objects, not labels', table.source, "give lists of labels, or 0/1 columns")]
     texts = pc.utf8_lower(values.cast(pa.string()))
-    wrong = np.asarray(pc.invert(pc.is_in(texts, pa.array(TRUTHS))).to_numpy(), bool) & ~_is_missing(values)
+    wrong = np.asarray(pc.invert(pc.is_in(texts, pa.array(TRUTHS))).to_numpy(), bool) & ~is_missing(values)
     if not wrong.any():
         return []
     row = int(np.flatnonzero(wrong)[0])
@@ -158,7 +158,7 @@ def _check_values(table: Table, name: str, task: str) -> list[Problem]:
     if pa.types.is_nested(values.type):
         remedy = "name another column with --target, or take --task multilabel for lists of labels"
         return [Problem(f'the target "{name}" holds {values.type}, not one value per row', table.source, remedy)]
-    present = ~_is_missing(values)
+    present = ~is_missing(values)
     as_numbers = numbers(values)
     is_number = ~np.isnan(as_numbers)
     if problem := _mixed(table, name, present & ~is_number, int(is_number.sum()), task):

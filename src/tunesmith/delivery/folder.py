@@ -45,6 +45,7 @@ def begin(job: Job, out: Path | str | None) -> Run:
             write_text(run.path / "recipe.toml", recipe_file.dump(job.recipe, job.reasons))
             run.write("environment.json", environment(job))
             _write_split(job, run)
+            run.write("ledger.json", job.rows.ledger.as_json())
             run.write("data.json", fingerprint(job))
         except OSError as error:
             raise MachineError(f"cannot write: {error.strerror or error}", where=str(run.path)) from None

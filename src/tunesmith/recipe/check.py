@@ -28,6 +28,9 @@ CHOICES = {
 }
 """The kind of plug-in that each choice of the recipe names."""
 
+LIMITS = ("dropped", "duplicates", "conflicts", "leaks", "cut")
+"""What `data.limits` knows."""
+
 
 def name_choices(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree of a recipe whose choices have names: options alone mean the default, or the only thing that has them.
@@ -149,6 +152,11 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
     if train.schedule.name == "constant" and train.schedule.options.get("floor") is not None:
         problems.append(Problem('"train.schedule.floor" has no effect on a constant rate', where))
     problems += _averages_without_effect(recipe, where)
+    problems += [
+        Problem(f'"data.limits": nothing is called "{name}"', where, nearest(name, LIMITS))
+        for name in recipe.data.limits
+        if name not in LIMITS
+    ]
     if (
         recipe.data.split != "auto"
         and recipe.data.split.name in ("hash", "column")

@@ -64,6 +64,12 @@ class Clean(Part):
 
     missing: Literal["error", "drop"] = "error"
     """Rows without an input or a target: stop with their numbers, or leave them out and say how many."""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """Training rows that repeat the inputs and the target of another one: tell of them, or keep one of each."""
+    conflicts: Literal["keep", "drop"] = "keep"
+    """Rows with the inputs of another one and another target: tell of them, or leave those that train out."""
+    leaks: Literal["keep", "drop", "move"] = "keep"
+    """Rows nearly the same in two parts: tell of them, leave out those of the earlier part, or bring them together."""
 
 
 class Data(Part):
@@ -88,6 +94,8 @@ class Data(Part):
     augment: Choice | None = None
     """How the texts of training rows are changed at random: `words`; other rows never are."""
     clean: Clean = Clean()
+    limits: dict[str, float] = Field(default_factory=dict)
+    """The largest share of rows that may be `dropped`, `duplicates`, `conflicts` or `leaks`, or of tokens `cut`."""
     split: Auto | Choice = Field("auto", union_mode="left_to_right")
     """How train, valid and test are made: `hash`, `column` (it tells), `all` (every row trains), `given` (files)."""
 

@@ -13,7 +13,7 @@ from tunesmith.data.batch import Batch
 from tunesmith.models.kinds import has_statistics
 from tunesmith.objectives.objective import Objective
 from tunesmith.seeds import fold, seed_everything
-from tunesmith.training.machine import Machine
+from tunesmith.training.machine import Machine, make_equal
 from tunesmith.training.state import State
 
 
@@ -94,7 +94,7 @@ def train_phase(
 
         optimizer.step(gradients)  # type: ignore[arg-type] # torch says float and means what can be made one
         optimizer.zero_grad(set_to_none=True)
-        machine.mean(statistics)
+        make_equal(statistics, machine)
         state.step += 1
         state.phase_step += 1
         yield Event(state.step, name, seen[0], num_rows, rate, time.perf_counter() - started)

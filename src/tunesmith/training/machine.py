@@ -80,13 +80,6 @@ class Machine:
                 bucket, size = [], 0
         _sum_bucket(bucket)
 
-    @torch.no_grad()
-    def mean(self, tensors: list[Tensor]) -> None:
-        """Replace each tensor by its mean over all ranks."""
-        if self.world > 1 and tensors:
-            _sum_bucket(tensors)
-            torch._foreach_div_(tensors, self.world)
-
     def gather(self, value: Any) -> list[Any]:
         """`value` of every rank, in rank order, on every rank."""
         if self.world == 1:
@@ -114,6 +107,14 @@ class Machine:
     def close(self) -> None:
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+
+@torch.no_grad()
+def make_equal(tensors: list[Tensor], machine: Machine) -> None:
+    """Replace each tensor by its mean over all ranks."""
+    if machine.world > 1 and tensors:
+        _sum_bucket(tensors)
+        torch._foreach_div_(tensors, machine.world)
 
 
 def find_device(asked: str) -> str:

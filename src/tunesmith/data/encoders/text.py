@@ -64,6 +64,8 @@ class TextRows:
     """Tokens of the longest row before the cut."""
     num_cut: int = 0
     """Rows that were cut at `max_length`."""
+    lost: np.ndarray | None = None
+    """Tokens that were cut off of each row; None for an opaque source."""
     unreadable: ClassVar[Mapping[int, str]] = MappingProxyType({})
     notes: ClassVar[tuple[str, ...]] = ()
     _offsets: np.ndarray | None = None
@@ -98,7 +100,7 @@ def encode_texts(table: Table, inputs: tuple[str, ...], tokenizer: Any, max_leng
         return rows
     folder = Path(tempfile.mkdtemp(prefix="tunesmith-tokens-"))
     weakref.finalize(rows, shutil.rmtree, folder, ignore_errors=True)
-    lengths, written = [np.zeros(1, dtype=np.int64)], set()
+    lengths, written, lost = [np.zeros(1, dtype=np.int64)], set(), []
     for start in range(0, table.num_rows, CHUNK):
         texts = read_texts(table, inputs, range(start, min(start + CHUNK, table.num_rows)))
         encoded = tokenize(tokenizer, texts, None)
@@ -112,11 +114,13 @@ def encode_texts(table: Table, inputs: tuple[str, ...], tokenizer: Any, max_leng
         rows.longest = max(rows.longest, int(full.max(initial=0)))
         rows.num_cut += len(too_long)
         lengths.append(np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64))
+        lost.append(full - lengths[-1])
         for name, values in encoded.items():
             written.add(name)
             with open(folder / name, "ab") as file:
                 file.write(np.concatenate([np.asarray(value, dtype=np.int32) for value in values]).tobytes())
     rows.lengths = np.concatenate(lengths)[1:]
+    rows.lost = np.concatenate(lost) if lost else np.empty(0, np.int64)
     rows._offsets = np.cumsum(np.concatenate(lengths))
     rows._fields = {name: np.memmap(folder / name, dtype=np.int32, mode="r") for name in sorted(written)}
     return rows

@@ -65,7 +65,8 @@ def read(source: str | Path) -> dict[str, Table]:
             arrow = _load_unquoted(form, error)
     if numbers := [name for name in arrow.column_names if NUMBER.fullmatch(name)]:
         notes += (
-            f"{path.name}: columns are called {', '.join(numbers[:5])}; if those are values, a header is missing",
+            f"{path.name}: columns are called {', '.join(numbers[:5])}; if those are values, a header is missing: add "
+            "a line with names",
         )
     return {"": Table(arrow=arrow, origin=((path.name, arrow.num_rows),), notes=notes)}
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from tunesmith.errors import ModelError, RecipeError
 from tunesmith.models.edits.named import stages_named
+from tunesmith.models.loaders.keras import ADAPTER, KerasLayer, KerasNetwork
 from tunesmith.models.loaders.transformers import quiet
 from tunesmith.models.pretrained import Pretrained
 
@@ -44,7 +45,8 @@ def edit(
     `lora`: W + alpha/rank BA (Hu et al. 2022); `rslora`: alpha/sqrt(rank) (Kalajdzievski 2023); `dora`: a learnt norm
     for each output as well (Liu et al. 2024); `ia3`: a learnt factor for each output, where a layer narrows for each
     input (Liu et al. 2022); `vera`: LoRA with fixed random matrices that all layers share and two learnt vectors
-    (Kopiczko et al. 2024); `oft`: a learnt rotation of the inputs in blocks (Qiu et al. 2023).
+    (Kopiczko et al. 2024); `oft`: a learnt rotation of the inputs in blocks (Qiu et al. 2023). Of a Keras model the
+    layers Dense, EinsumDense and the convolutions take `lora`, by Keras' own adapters.
     `rank`: 8, of vera 256; of oft the block size, the largest up to 32 that divides every width. `alpha`: the rank.
     `dropout`: of the adapters' inputs; ia3 and oft have none."""
     if adapters(pretrained.body):
@@ -54,6 +56,13 @@ def edit(
     _check(method, rank, alpha, dropout)
     names = [stage.name for stage in pretrained.stages if stage.name != "stem"]
     layers = _linear(pretrained, names if stages is None else stages)
+    if isinstance(pretrained.body, KerasNetwork):
+        if method != "lora" or dropout:
+            what = f"the layers of Keras take adapters of the method lora without dropout, not {method}"
+            raise RecipeError(what, where=WHERE, remedy="leave the method and the dropout out")
+        for layer in layers.values():
+            layer.adapt(rank or 8, alpha or rank or 8)
+        return
     config = _CONFIGS[method](layers, rank, alpha, dropout)
     config.inference_mode = False
     with quiet():
@@ -62,6 +71,8 @@ def edit(
 
 def adapters(body: nn.Module) -> dict[str, Any]:
     """The layers of the body that have an adapter, by name."""
+    if isinstance(body, KerasNetwork):
+        return {name: layer for name, layer in body.named_modules() if hasattr(layer, ADAPTER[0])}
     if not hasattr(body, "peft_config"):
         return {}
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -85,16 +96,19 @@ def merge(pretrained: Pretrained) -> None:
     homes, body = pretrained.homes(), pretrained.body
     for name, layer in adapters(body).items():
         layer.merge()
-        body.set_submodule(name, layer.get_base_layer())
-    del body.peft_config
+        if not isinstance(body, KerasNetwork):
+            body.set_submodule(name, layer.get_base_layer())
+    if hasattr(body, "peft_config"):
+        del body.peft_config
     pretrained.restage(homes)
 
 
-def _linear(pretrained: Pretrained, names: list[str]) -> dict[str, nn.Module]:
-    """The linear layers of these stages; those of nn.MultiheadAttention are read past their forward, and left out."""
+def _linear(pretrained: Pretrained, names: list[str]) -> dict[str, Any]:
+    """The linear layers of these stages; those of nn.MultiheadAttention are read past their forward, and left out. Of
+    Keras, the layers that take an adapter."""
     from transformers.pytorch_utils import Conv1D
 
-    found: dict[str, nn.Module] = {}
+    found: dict[str, Any] = {}
     for stage in stages_named(pretrained, names, "lora"):
         for path in stage.modules:
             inside = dict(pretrained.body.get_submodule(path).named_modules(prefix=path))
@@ -102,11 +116,9 @@ def _linear(pretrained: Pretrained, names: list[str]) -> dict[str, nn.Module]:
             found |= {
                 name: module
                 for name, module in inside.items()
-                if isinstance(module, nn.Linear | Conv1D) and not name.startswith(whole)
+                if (isinstance(module, nn.Linear | Conv1D) and not name.startswith(whole))
+                or (isinstance(module, KerasLayer) and module.takes_adapter())
             }
-    if not found and hasattr(pretrained.body, "architecture"):
-        what = "its layers are of Keras, and adapters fit linear layers of torch"
-        raise ModelError(what, where=WHERE, remedy="use the strategy last, full, unfreeze, biases or norms")
     if not found:
         raise ModelError("these stages have no linear layers", where=WHERE, remedy="name others")
     return found

@@ -28,6 +28,8 @@ FILES = (".keras", ".h5", ".hdf5")
 """How the names of Keras files end."""
 ENDS = ("softmax", "sigmoid")
 """Activations behind the head that a loss brings along."""
+ADAPTER = ("lora_kernel_a", "lora_kernel_b")
+"""What Keras calls the two matrices of an adapter."""
 _SWITCH = "set KERAS_BACKEND=torch in the environment, before anything imports keras"
 
 
@@ -153,6 +155,31 @@ class KerasLayer(nn.Module):
     def reset_running_stats(self) -> None:
         """Begin the mean over batches anew."""
         self.num_batches = 0
+
+    def takes_adapter(self) -> bool:
+        """Whether Keras has adapters for this layer: a Dense, an EinsumDense or a convolution."""
+        layer = self.held[0]
+        offered = hasattr(layer, "enable_lora") and hasattr(layer, "_kernel")
+        return offered and layer.kernel_constraint is None and not layer.lora_enabled
+
+    def adapt(self, rank: int, alpha: float) -> None:
+        """Put LoRA's two matrices beside the kernel, as Keras has them; the first drawn by torch's seed."""
+        layer, drawn = self.held[0], sys.modules["keras"].initializers.HeUniform(torch.initial_seed() % 2**31)
+        layer.enable_lora(rank, alpha, a_initializer=drawn)
+        for name in ADAPTER:
+            self.register_parameter(name, getattr(layer, name).value)
+
+    def merge(self) -> None:
+        """Add the two matrices to the kernel, and take them out."""
+        layer = self.held[0]
+        layer._kernel.value.data.copy_(layer.kernel)
+        layer.lora_enabled, layer.lora_rank = (
+            False,
+            None,
+        )  # A copy of the layer is made with adapters where it has a rank.
+        for name in ADAPTER:
+            layer._untrack_variable(getattr(layer, name))
+            delattr(self, name)
 
     def _apply(self, fn: Any, recurse: bool = True) -> KerasLayer:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

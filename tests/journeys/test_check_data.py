@@ -1,0 +1,115 @@
+"""`check DATA` without a model, and the ledger that every run leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from tunesmith.testing import tiny_pictures, tiny_rows
+
+FAST = ("train.length=1 steps", "train.lr=1e-2", "model.head=pooled", 'evaluate.metrics=["accuracy"]')
+
+
+def sets(*settings):
+    return [word for setting in (*FAST, *settings) for word in ("--set", setting)]
+
+
+@pytest.fixture
+def reviews(tmp_path, write_csv):
+    """300 rows: one empty text, ten rows twice, three of them with another label, and a column that gives it away."""
+    rows = tiny_rows(300)
+    texts = [f"{text} in line {number} of the paper" for number, text in enumerate(rows["text"])]
+    labels = list(rows["label"])
+    texts[290:300], labels[290:300] = texts[:10], labels[:10]
+    labels[297:300] = [label + "s" for label in labels[297:300]]
+    labels[297:300] = [{"apples": "bread", "breads": "apple"}[label] for label in labels[297:300]]
+    texts[50] = ""
+    return write_csv(
+        tmp_path / "reviews.csv", {"text": texts, "label": labels, "told": [f"{label}!" for label in labels]}
+    )
+
+
+def test_it_says_what_is_in_the_data_what_is_wrong_and_what_to_do(tunesmith, reviews):
+    answer = tunesmith("check", reviews, "--target", "label")
+    assert answer.code == 0, answer.err
+    assert "reviews.csv: 300 rows, 3 columns" in answer.out and 'reads text: "text"' in answer.out
+    assert "300 read, 1 left out" in answer.out and "row 51" in answer.out
+    assert '"told" gives "label" away' in answer.out and "--set data.clean.missing=drop" in answer.out
+    assert "repeat another" in answer.out and "another target" in answer.out
+    assert "next: tunesmith check" in answer.out
+    assert "about" in answer.out and "tokens an epoch" in answer.out
+
+
+def test_as_json_it_is_the_same_and_of_a_model_it_is_refused(tunesmith, reviews, bert):
+    found = json.loads(tunesmith("check", reviews, "--target", "label", "--json").out)
+    assert found["rows"] == 300 and found["ledger"]["read"] == {"": 300}
+    assert {finding["kind"] for finding in found["findings"]} >= {"missing", "giveaway", "rows"}
+    refused = tunesmith(
+        "check", reviews, "--model", bert, "--target", "label", "--json", *sets("data.clean.missing=drop")
+    )
+    assert refused.code == 1 and "--json is about the data alone" in refused.err
+    refused = tunesmith("check", reviews, "--target", "label", "--plan")
+    assert refused.code == 1 and "--plan is about a model" in refused.err
+
+
+def test_a_target_that_cannot_be_told_is_asked_for_beside_what_was_found(tunesmith, tmp_path, write_csv):
+    write_csv(tmp_path / "t.csv", {"a": list(range(40)), "b": [1.5, 2.5] * 20, "c": ["x"] * 40})
+    answer = tunesmith("check", tmp_path / "t.csv")
+    assert answer.code == 0 and "--target" in answer.out and "\"c\" is always 'x'" in answer.out
+    assert "\nrows:" not in answer.out, "no split without a target"
+
+
+def test_what_would_stop_a_fit_is_told_first(tunesmith, tmp_path, write_csv):
+    path = write_csv(tmp_path / "t.csv", {"text": [f"text number {row}" for row in range(30)], "label": ["a"] * 30})
+    answer = tunesmith("check", path, "--target", "label")
+    assert answer.code == 0 and "nothing to tell apart" in answer.out
+
+
+def test_pictures_are_opened_and_compared_by_what_is_in_them(tunesmith, tmp_path):
+    folder = tiny_pictures(tmp_path / "pictures", 12)
+    for part in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "set" / part)
+    for number, path in enumerate(sorted((tmp_path / "set" / "test").rglob("*.png"))):
+        if number >= 4:
+            Image.effect_noise((20, 24), 60 + number).convert("RGB").save(path)
+    (tmp_path / "set" / "train" / "red" / "3.png").write_bytes(b"\x89PNG broken")
+    answer = tunesmith("check", tmp_path / "set")
+    assert answer.code == 0, answer.err
+    assert "cannot be read" in answer.out and "3.png" in answer.out and "1 left out" in answer.out
+    assert "of 36 test rows 4 are the same as a row of a part before" in answer.out
+
+
+def test_a_run_keeps_its_ledger_and_every_row_and_token_is_in_it(tunesmith, reviews, bert, tmp_path):
+    steps = [f"data.clean.{step}=drop" for step in ("missing", "duplicates", "conflicts", "leaks")]
+    arguments = ["fit", reviews, "--model", bert, "--target", "label", "--out", tmp_path / "run"]
+    answer = tunesmith(*arguments, *sets(*steps, "data.max_length=8", "data.split=hash"))
+    assert answer.code == 0, answer.err
+    ledger = json.loads((tmp_path / "run" / "ledger.json").read_text())
+    dropped = {entry["step"]: entry["rows"] for entry in ledger["entries"] if entry["action"] == "dropped"}
+    assert dropped["missing"] == 1 and ledger["found"]["conflicts"] == 6
+    left_out = sum(entry["rows"] for entry in ledger["entries"] if entry["action"] == "dropped")
+    assert sum(ledger["used"].values()) + left_out == 300
+    for part, tokens in ledger["tokens"].items():
+        cut = sum(e["amount"] for e in ledger["entries"] if e["action"] == "cut" and e["part"] == part)
+        assert tokens["read"] == tokens["used"] + cut and cut > 0
+    assert "of all tokens are lost" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [("dropped = 0.001", "dropped: 0.33%"), ("conflicts = 0.0", "conflicts:"), ("cut = 0.01", "cut:")],
+)
+def test_a_limit_stops_the_run_before_anything_is_trained(limit, said, tunesmith, reviews, bert, tmp_path):
+    arguments = ["fit", reviews, "--model", bert, "--target", "label", "--out", tmp_path / "run"]
+    settings = ("data.clean.missing=drop", "data.max_length=8", f"data.limits={{{limit}}}")
+    answer = tunesmith(*arguments, *sets(*settings))
+    assert answer.code == 1 and said in answer.err and "data.limits" in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_of_something_else_is_refused(tunesmith, reviews, bert):
+    answer = tunesmith("check", reviews, "--model", bert, "--target", "label", *sets("data.limits={drop = 0.1}"))
+    assert answer.code == 1 and '"drop"' in answer.err and "dropped" in answer.err
