@@ -191,3 +191,66 @@ def test_k_is_lowered_to_the_rarest_class():
 def test_one_input_makes_no_folds():
     with pytest.raises(DataError, match="two different inputs"):
         make_folds(np.array([1, 1], np.uint64), None, 2)
+
+
+OWN = {"random": {}, "stratified": {}, "group": {"column": "who"}, "time": {"column": "when"}}
+
+
+@pytest.mark.parametrize("name", OWN)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.integers(0, 9)), min_size=30, max_size=120))
+def test_each_way_to_split_divides_the_rows_and_keeps_equal_inputs_together(name, rows):
+    texts_, labels, who = (list(values) for values in zip(*rows, strict=True))
+    assume(len(set(who)) > 3)
+    table = texts([f"text {text}" for text in texts_], who=[f"w{one}" for one in who], when=texts_)
+    split = plugins.get("split", name)(table, np.array(labels), **OWN[name])
+    together = np.concatenate([split.train, split.valid, split.test])
+    assert sorted(together.tolist()) == list(range(len(rows))) and len(split.train)
+    of = np.array(who) if name == "group" else np.array(texts_)
+    parts = [set(of[getattr(split, part)].tolist()) for part in ("train", "valid", "test")]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    if name == "time" and len(split.test) and len(split.valid):
+        assert max(parts[0]) < min(parts[1]) and max(parts[1]) < min(parts[2]), "what comes after is judged"
+
+
+def test_a_lot_gives_the_shares_and_another_seed_another_split():
+    table = texts([f"text {row}" for row in range(1000)])
+    one, two = (splits.random(table, None, valid=0.2, test=0.3, seed=seed) for seed in (0, 1))
+    assert (len(one.test), len(one.valid)) == (300, 200) == (len(two.test), len(two.valid))
+    assert set(one.test.tolist()) != set(two.test.tolist())
+    assert splits.random(table, None, valid=0.2, test=0.3).test.tolist() == one.test.tolist()
+
+
+def test_each_class_has_its_share_in_each_part():
+    labels = np.array([0] * 900 + [1] * 90 + [2] * 10)
+    split = splits.stratified(texts([f"text {row}" for row in range(1000)]), labels, valid=0.2, test=0.1)
+    counts = {part: np.bincount(labels[getattr(split, part)]).tolist() for part in ("valid", "test")}
+    assert counts == {"valid": [180, 18, 2], "test": [90, 9, 1]}
+
+
+def test_a_group_may_be_a_part_of_a_name_and_a_wrong_pattern_is_told():
+    names = [f"{row % 10}_{who}_{row}.wav" for who in ("anna", "bert", "carl", "dora") for row in range(20)]
+    table = texts(names)
+    split = splits.group(table, None, column="text", pattern="_([a-z]+)_", test=0.25, valid=0.25)
+    parts = [{names[row].split("_")[1] for row in getattr(split, part)} for part in ("train", "valid", "test")]
+    assert sum(map(len, parts)) == 4 and all(parts) and "4 groups" in split.notes[0]
+    with pytest.raises(DataError, match=r"toy.csv, row 1.*finds nothing"):
+        splits.group(table, None, column="text", pattern="[A-Z]")
+    with pytest.raises(RecipeError, match="no regular expression"):
+        splits.group(table, None, column="text", pattern="(")
+    with pytest.raises(DataError, match="names 1 group"):
+        splits.group(texts(["a", "b", "c"], who=["x"] * 3), None, column="who")
+
+
+def test_time_reads_dates_and_names_the_row_that_has_none():
+    when = ["2024-03-01", "2023-12-31", "2024-01-15T10:00", "2022-01-01", "2023-06-01"]
+    split = splits.time(texts(list("abcde"), when=when), None, column="when", valid=0.2, test=0.2)
+    assert (split.test.tolist(), split.valid.tolist()) == ([0], [2])
+    with pytest.raises(DataError, match=r"row 2.*\"soon\""):
+        splits.time(texts(["a", "b"], when=["2024-01-01", "soon"]), None, column="when")
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_shares_that_leave_nothing_are_refused(name):
+    table = texts(list("abcdef"), who=list("uvwxyz"), when=list(range(6)))
+    with pytest.raises(RecipeError, match="leave nothing to train on"):
+        plugins.get("split", name)(table, None, **OWN[name], valid=0.5, test=0.5)

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from tunesmith import plugins
@@ -228,8 +226,10 @@ def _split(
     choice = Choice(name="hash") if recipe.data.split == "auto" else recipe.data.split
     labels = None
     if task == "classification":
-        labels = pc.dictionary_encode(table.column(columns[0]).cast(pa.string())).combine_chunks()
-        labels = labels.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        labels = cleaning.numbered(table, columns)
+    elif task == "regression" and choice.name == "stratified":
+        values = profile.numbers(table.column(columns[0]))
+        labels = np.searchsorted(np.nanquantile(values, np.linspace(0.1, 0.9, 9)), values).astype(np.int64)
     made: Split = plugins.get("split", choice.name)(table, labels, **choice.options)
     return table, made
 

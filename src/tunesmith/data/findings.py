@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from tunesmith.data.profile import ID_NAME, is_missing
 from tunesmith.data.table import Table, is_text
 
 Numbers = npt.NDArray[np.int64]
+Answers = npt.NDArray[Any]
+"""Numbers of classes, or values."""
+Half = npt.NDArray[np.bool_]
 
 GIVES_AWAY = 0.98
 """A column that tells the target of this share of rows that were not looked at, far above the commonest answer."""
@@ -122,18 +126,14 @@ def _giveaways(table: Table, guess: Guess | None) -> Iterator[Finding]:
         return
     some = table.take(rows)
     target = some.column(guess.targets[0])
+    answers: Answers = features.numbers(target)
+    if guess.task == "classification":
+        answers = np.unique(np.array([str(value) for value in target.to_pylist()]), return_inverse=True)[1]
     half = np.random.default_rng(0).permutation(len(rows)) % 2 == 0
     for name, values in _plain(some):
         if name in guess.targets or (guess.modality != "table" and name in guess.inputs):
             continue
-        codes = _codes(values)
-        if codes is None:
-            continue
-        told = (
-            _told_value(codes, features.numbers(target), half)
-            if guess.task == "regression"
-            else _told_class(codes, target, half)
-        )
+        told = max(learn(values, answers, half) for learn in (_by_code, _by_neighbour))
         if told >= GIVES_AWAY:
             read = guess.modality == "table" and name in guess.inputs
             remedy = (
@@ -272,26 +272,43 @@ def _codes(values: pa.ChunkedArray, most: int = 0) -> Numbers | None:
     return numbers
 
 
-def _told_class(codes: Numbers, target: pa.ChunkedArray, half: npt.NDArray[np.bool_]) -> float:
-    """The share of rows whose class the commonest class of their code tells, learnt from the other half; 0 where the
-    commonest class of all does nearly as well."""
-    labels = np.unique(np.array([str(value) for value in target.to_pylist()]), return_inverse=True)[1]
-    table = np.zeros((codes.max() + 1, labels.max() + 1))
-    np.add.at(table, (codes[half], labels[half]), 1)
-    right = (table.argmax(1)[codes[~half]] == labels[~half]) & (table.sum(1)[codes[~half]] > 0)
-    plain = (labels[~half] == np.bincount(labels[half]).argmax()).mean()
-    return float(right.mean()) if 1 - right.mean() <= 0.2 * (1 - plain) else 0.0
+def _by_code(values: pa.ChunkedArray, answers: Answers, half: Half) -> float:
+    """How well the commonest class, or the mean, of a row's code in one half of the rows tells the other half."""
+    codes = _codes(values)
+    if codes is None:
+        return 0.0
+    if answers.dtype.kind == "f":
+        known = half & np.isfinite(answers)
+        sums, counts = (np.bincount(codes[known], weights, codes.max() + 1) for weights in (answers[known], None))
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), answers[known].mean())
+        return _told(means[codes], answers, half)
+    table = np.zeros((codes.max() + 1, answers.max() + 1))
+    np.add.at(table, (codes[half], answers[half]), 1)
+    return _told(np.where(table.sum(1) > 0, table.argmax(1), -1)[codes], answers, half)
 
 
-def _told_value(codes: Numbers, target: npt.NDArray[np.float64], half: npt.NDArray[np.bool_]) -> float:
-    """R2 of the mean of a row's code, learnt from the other half of the rows."""
-    known = np.isfinite(target)
-    sums = np.bincount(codes[half & known], target[half & known], minlength=codes.max() + 1)
-    counts = np.bincount(codes[half & known], minlength=codes.max() + 1)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), target[half & known].mean())
-    rest = ~half & known
-    spread = ((target[rest] - target[rest].mean()) ** 2).sum()
-    return float(1 - ((target[rest] - means[codes[rest]]) ** 2).sum() / spread) if spread else 0.0
+def _by_neighbour(values: pa.ChunkedArray, answers: Answers, half: Half) -> float:
+    """How well the answer of the row with the nearest number in one half tells the other half."""
+    found = features.numbers(values)
+    if not np.isfinite(found).all():
+        return 0.0
+    order = np.argsort(found[half], kind="stable")
+    known = found[half][order]
+    after = np.clip(np.searchsorted(known, found), 1, len(known) - 1)
+    nearest = np.where(found - known[after - 1] <= known[after] - found, after - 1, after)
+    return _told(answers[half][order][nearest], answers, half)
+
+
+def _told(given: Answers, answers: Answers, half: Half) -> float:
+    """Of the rows that were not learnt from: R2, or the share that is right; 0 where the commonest class of all does
+    nearly as well."""
+    rest = ~half & np.isfinite(answers) & np.isfinite(given)
+    truth, given = answers[rest], given[rest]
+    if answers.dtype.kind == "f":
+        spread = ((truth - truth.mean()) ** 2).sum()
+        return float(1 - ((truth - given) ** 2).sum() / spread) if spread else 0.0
+    right, plain = (truth == given).mean(), (truth == np.bincount(answers[half]).argmax()).mean()
+    return float(right) if 1 - right <= 0.2 * (1 - plain) else 0.0
 
 
 def _same_partition(one: Numbers, two: Numbers) -> bool:

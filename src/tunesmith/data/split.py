@@ -31,7 +31,7 @@ OPTIMISTIC = "there are no test rows: the valid score chose the model, so it is 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of each part, ascending; `how` is "hash", "column", "given" or "all"."""
+    """Row numbers of each part, ascending; `how` is the name of the split, "given" of files."""
 
     train: Rows
     valid: Rows

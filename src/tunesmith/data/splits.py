@@ -1,12 +1,17 @@
-"""The ways to split one table, registered by function name: by the hash of each row, or by a column that tells."""
+"""The ways to split one table, registered by function name: by content, by lot, by group, by time, or as it says."""
 
 from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tunesmith.data import features
 from tunesmith.data.split import OPTIMISTIC, PART_OF, Hashes, Split, shares, split_of, without_valid
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, Problem, RecipeError
@@ -24,10 +29,7 @@ def hash(table: Table, labels: Labels, *, valid: float = 0.1, test: float = 0.1)
     without a row in valid or test gets its lowest hashes there if it has three different inputs; else all its rows
     train.
     """
-    if valid < 0 or test < 0 or valid + test >= 1:
-        raise RecipeError(
-            f"valid = {valid} and test = {test} leave nothing to train on", remedy="for example valid = 0.1, test = 0.1"
-        )
+    _check_shares(valid, test)
     lot = shares(table.hashes)
     parts = np.where(lot < test, "test", np.where(lot < test + valid, "valid", "train"))
     wanted = [part for part, share in (("test", test), ("valid", valid)) if share > 0]
@@ -36,6 +38,111 @@ def hash(table: Table, labels: Labels, *, valid: float = 0.1, test: float = 0.1)
     if not split.train.size:
         raise DataError("no row is left to train on", where=table.source, remedy="add rows")
     return split
+
+
+def random(table: Table, labels: Labels, *, valid: float = 0.1, test: float = 0.1, seed: int = 0) -> Split:
+    """A lot decides for each different input; another `seed` gives another split, and so does an added row."""
+    _check_shares(valid, test)
+    _, first, number = np.unique(table.hashes, return_index=True, return_inverse=True)
+    drawn = np.random.default_rng(seed).permutation(len(first))[number]
+    return _by_rank(table, drawn, valid, test, "random")
+
+
+def stratified(table: Table, labels: Labels, *, valid: float = 0.1, test: float = 0.1, seed: int = 0) -> Split:
+    """Each class, or tenth of the numbers, has the same share in each part, but for a row; a lot decides which rows."""
+    _check_shares(valid, test)
+    codes = np.zeros(table.num_rows, np.int64) if labels is None else labels
+    _, first, number = np.unique(table.hashes, return_index=True, return_inverse=True)
+    drawn = np.random.default_rng(seed).permutation(len(first))
+    # The inputs of each class in the order of their lots, then all by how far they stand in their class.
+    order = np.lexsort((drawn, codes[first]))
+    kinds, starts, counts = np.unique(codes[first][order], return_index=True, return_counts=True)
+    place = np.empty(len(first))
+    place[order] = (np.arange(len(first)) - np.repeat(starts, counts) + 0.5) / np.repeat(counts, counts)
+    parts = np.where(place < test, "test", np.where(place < test + valid, "valid", "train"))
+    few = int((counts < INPUTS_OF_A_CLASS).sum()) if labels is not None else 0
+    notes = [f"{few} of {len(kinds)} classes have fewer than {INPUTS_OF_A_CLASS} different inputs"] if few else []
+    return _judged(table, split_of(parts[number], "stratified", notes))
+
+
+def group(
+    table: Table,
+    labels: Labels,
+    *,
+    column: str,
+    pattern: str | None = None,
+    valid: float = 0.1,
+    test: float = 0.1,
+) -> Split:
+    """All rows of a group (a speaker, a patient, a site) fall into one part, by the hash of what the column says.
+
+    `pattern`: the group is what this regular expression finds in the column (its first parenthesis, if it has any):
+    "_([a-z]+)_" finds the speaker in 7_jackson_32.wav."""
+    _check_shares(valid, test)
+    values = ["" if value is None else str(value) for value in table.column(column).to_pylist()]
+    if pattern is not None:
+        try:
+            found = [re.search(pattern, value) for value in values]
+        except re.error as error:
+            raise RecipeError(f'"{pattern}" is no regular expression: {error}', where="data.split.pattern") from None
+        if None in found:
+            row = found.index(None)
+            what = f'"{pattern}" finds nothing in "{values[row]}"'
+            raise DataError(what, where=table.where(row), remedy="change data.split.pattern")
+        values = [match[match.re.groups > 0] for match in found if match]
+    names, number, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    if len(names) < INPUTS_OF_A_CLASS - (not valid) - (not test):
+        what = f'"{column}" names {len(names)} group{"s" * (len(names) != 1)}, too few for the parts'
+        raise DataError(what, where=table.source, remedy="name another column, or split otherwise")
+    lots = np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") for name in names])
+    order = np.argsort(lots)
+    # Each part takes the group whose middle falls into its share; the first always has one.
+    middle = np.empty(len(names))
+    middle[order] = (np.cumsum(sizes[order]) - sizes[order] / 2) / sizes.sum()
+    parts = np.where(middle < test, "test", np.where(middle < test + valid, "valid", "train"))
+    for place, (part, share) in enumerate((("test", test), ("valid", valid))):
+        if share and part not in parts:
+            parts[order[place]] = part
+    told = [f"{len(set(names[parts == part]))} {part}" for part in ("train", "valid", "test")]
+    shown = ", ".join(sorted(names[parts == "test"])[:5])
+    notes = [f'{len(names)} groups by "{column}": {", ".join(told)}' + (f" ({shown})" if shown else "")]
+    return _judged(table, split_of(parts[number], "group", notes))
+
+
+def time(table: Table, labels: Labels, *, column: str, valid: float = 0.1, test: float = 0.1) -> Split:
+    """The latest rows test, those before them choose, the earliest train, as when the model is used: on what comes
+    after. Rows of one moment fall together; `column` holds dates, times or numbers that rise."""
+    _check_shares(valid, test)
+    values = table.column(column)
+    found = features.numbers(values) if features.kind_of(values) == "number" else features.moments(values)
+    if np.isnan(found).any():
+        row = int(np.flatnonzero(np.isnan(found))[0])
+        what = f'"{column}" says "{values[row].as_py()}", which is no date, time or number'
+        raise DataError(what, where=table.where(row), remedy="write it as 2024-01-31, or 2024-01-31T12:30:00")
+    return _by_rank(table, -np.unique(found, return_inverse=True)[1], valid, test, "time")
+
+
+def _check_shares(valid: float, test: float) -> None:
+    if valid < 0 or test < 0 or valid + test >= 1:
+        raise RecipeError(
+            f"valid = {valid} and test = {test} leave nothing to train on", remedy="for example valid = 0.1, test = 0.1"
+        )
+
+
+def _by_rank(table: Table, rank: npt.NDArray[np.int64], valid: float, test: float, how: str) -> Split:
+    """The rows of the lowest ranks test, the next choose, the others train; rows of one rank fall together."""
+    _, number, counts = np.unique(rank, return_inverse=True, return_counts=True)
+    middle = ((np.cumsum(counts) - counts / 2) / counts.sum())[number]
+    return _judged(
+        table, split_of(np.where(middle < test, "test", np.where(middle < test + valid, "valid", "train")), how)
+    )
+
+
+def _judged(table: Table, split: Split) -> Split:
+    """The split, if rows are left to train on; a note where none are left to judge by."""
+    if not split.train.size:
+        raise DataError("no row is left to train on", where=table.source, remedy="add rows, or smaller shares")
+    return split if split.test.size else replace(split, notes=(*split.notes, OPTIMISTIC))
 
 
 def column(table: Table, labels: Labels, *, column: str = "split") -> Split:

@@ -97,7 +97,8 @@ class Data(Part):
     limits: dict[str, float] = Field(default_factory=dict)
     """The largest share of rows that may be `dropped`, `duplicates`, `conflicts` or `leaks`, or of tokens `cut`."""
     split: Auto | Choice = Field("auto", union_mode="left_to_right")
-    """How train, valid and test are made: `hash`, `column` (it tells), `all` (every row trains), `given` (files)."""
+    """How train, valid and test are made: a name from `tunesmith list split`, with its options: `{ name = "group",
+    column = "speaker" }`."""
 
     @model_validator(mode="before")
     @classmethod
