@@ -120,6 +120,8 @@ def check(
         bool, typer.Option("--lr", help="Find learning rates by a range test, a hundred steps a phase.")
     ] = False,
     png: Annotated[Path | None, typer.Option(help="Where --lr draws its curves; by default lr.png, here.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Rank the rows whose label looks wrong.")] = False,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where --labels writes all of them, as CSV.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found in the data as JSON.")] = False,
     settings: Settings = None,
     allow_code: AllowCode = False,
@@ -142,12 +144,17 @@ def check(
         device=device,
         plan=plan,
         lr=lr,
+        labels=labels,
         png=Path("lr.png") if lr and png is None else png,
         settings=_allowing(settings, allow_code),
     )
     if as_json and not hasattr(found, "as_json"):
         what = "--json is about the data alone"
         raise RecipeError(what, where="check", remedy="leave the model out, or leave --json out")
+    if out is not None and not labels:
+        raise RecipeError("--out has no effect without --labels", where="check", remedy="add --labels, or leave it out")
+    if out is not None:
+        found.write(out)
     print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found)
 
 

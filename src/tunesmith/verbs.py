@@ -19,7 +19,7 @@ from tunesmith.assemble.loaded import Loaded, load_run, some
 from tunesmith.assemble.rows import Objects, target_values, unseen_labels
 from tunesmith.data.profile import missing_rows
 from tunesmith.data.sources import open_source
-from tunesmith.delivery import data_report, estimate, lr_range, plan_table, rows_out, scores
+from tunesmith.delivery import data_report, estimate, label_report, lr_range, plan_table, rows_out, scores
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
@@ -104,6 +104,7 @@ def check(
     device: str | None = None,
     plan: bool = False,
     lr: bool = False,
+    labels: bool = False,
     png: Path | str | None = None,
     settings: Sequence[str] = (),
     tell: Tell = say,
@@ -112,10 +113,11 @@ def check(
 
     Without a model a `DataReport`: what is in the data, what is wrong with it, and what to do. With one an `Estimate`:
     the resolved recipe, what would train, and what the run would cost in time, memory and disk. With
-    `plan` a `PlanTable`: what each phase does to each parameter. With `lr` a `RangeTest`: the learning rates that a
+    `plan` a `PlanTable`: what each phase does to each parameter. With `labels` a `LabelReport`: rows whose label looks
+    wrong, the surest first. With `lr` a `RangeTest`: the learning rates that a
     range test suggests, drawn to the file `png` if one is given."""
-    if plan and lr:
-        raise RecipeError("--plan and --lr are two answers", where="check", remedy="ask for one at a time")
+    if plan + lr + labels > 1:
+        raise RecipeError("--plan, --lr and --labels are answers apart", where="check", remedy="ask for one at a time")
     if png is not None and not lr:
         raise RecipeError("--png has no effect without --lr", where="check", remedy="add --lr, or leave --png out")
     objects = _objects(data, valid, test, model, None, None)
@@ -131,12 +133,18 @@ def check(
         "device": device,
     }
     if model is None and not _is_recipe(data):
-        if asked := [name for name, value in {"--plan": plan, "--lr": lr, "--strategy": strategy}.items() if value]:
+        if asked := [
+            name
+            for name, value in {"--plan": plan, "--lr": lr, "--labels": labels, "--strategy": strategy}.items()
+            if value
+        ]:
             raise RecipeError(f"{asked[0]} is about a model", where="check", remedy="add --model")
         return data_report.data_report(_recipe(objects, fields | {"model": "none"}, settings), objects)
     recipe = _recipe(objects, fields, settings)
     if plan:
         return plan_table.plan_table(recipe, objects, tell)
+    if labels:
+        return label_report.label_report(recipe, objects, tell)
     if lr:
         where = None if png is None else Path(png)
         return lr_range.lr_range(recipe, objects, lambda job: _measured(job, tell), tell, where)

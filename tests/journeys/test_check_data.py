@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -113,3 +114,24 @@ def test_a_limit_stops_the_run_before_anything_is_trained(limit, said, tunesmith
 def test_a_limit_of_something_else_is_refused(tunesmith, reviews, bert):
     answer = tunesmith("check", reviews, "--model", bert, "--target", "label", *sets("data.limits={drop = 0.1}"))
     assert answer.code == 1 and '"drop"' in answer.err and "dropped" in answer.err
+
+
+def test_wrong_labels_are_ranked_and_written(tunesmith, tmp_path, write_csv, bert):
+    rows = tiny_rows(400)
+    labels = list(rows["label"])
+    for row in range(0, 400, 40):
+        labels[row] = "bread" if labels[row] == "apple" else "apple"
+    path = write_csv(tmp_path / "rows.csv", {"text": rows["text"], "label": labels})
+    arguments = ["check", path, "--model", bert, "--target", "label"]
+    answer = tunesmith(*arguments, "--labels", "-o", tmp_path / "suspects.csv")
+    assert answer.code == 0, answer.err
+    assert "labels look wrong" in answer.out and "more like" in answer.out
+    with open(tmp_path / "suspects.csv", encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    places = [int(one["where"].rpartition(" ")[2]) - 1 for one in found]
+    assert sum(row % 40 == 0 for row in places) >= 4 and places[0] % 40 == 0
+    assert found[0]["likely"] in rows["text"][places[0]].split() and found[0]["likely"] != found[0]["label"]
+    refused = tunesmith(*arguments, "-o", tmp_path / "x.csv")
+    assert refused.code == 1 and "--out has no effect without --labels" in refused.err
+    refused = tunesmith(*arguments, "--labels", "--plan")
+    assert refused.code == 1 and "answers apart" in refused.err
