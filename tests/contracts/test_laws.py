@@ -77,7 +77,10 @@ def test_a_split_puts_every_row_in_one_part(name: str) -> None:
     import pyarrow as pa
 
     parts = ["train", "train", "train", "valid", "test", "train"] * 6
-    table = Table(pa.table({"text": TEXTS, "split": parts}), origin=(("toy.csv", 36),)).identified(["text"])
+    table = Table(
+        pa.table({"text": TEXTS, "split": parts, "group": CODES % 3 + np.arange(36) % 4, "time": np.arange(36)}),
+        origin=(("toy.csv", 36),),
+    ).identified(["text"])
     laws.split(plugins.get("split", name), table, CODES)
 
 

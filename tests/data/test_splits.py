@@ -193,7 +193,7 @@ def test_one_input_makes_no_folds():
         make_folds(np.array([1, 1], np.uint64), None, 2)
 
 
-OWN = {"random": {}, "stratified": {}, "group": {"column": "who"}, "time": {"column": "when"}}
+OWN = {"random": {}, "stratified": {}, "group": {"by": "who"}, "time": {"by": "when"}}
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -230,23 +230,23 @@ def test_each_class_has_its_share_in_each_part():
 def test_a_group_may_be_a_part_of_a_name_and_a_wrong_pattern_is_told():
     names = [f"{row % 10}_{who}_{row}.wav" for who in ("anna", "bert", "carl", "dora") for row in range(20)]
     table = texts(names)
-    split = splits.group(table, None, column="text", pattern="_([a-z]+)_", test=0.25, valid=0.25)
+    split = splits.group(table, None, by="text", pattern="_([a-z]+)_", test=0.25, valid=0.25)
     parts = [{names[row].split("_")[1] for row in getattr(split, part)} for part in ("train", "valid", "test")]
     assert sum(map(len, parts)) == 4 and all(parts) and "4 groups" in split.notes[0]
     with pytest.raises(DataError, match=r"toy.csv, row 1.*finds nothing"):
-        splits.group(table, None, column="text", pattern="[A-Z]")
+        splits.group(table, None, by="text", pattern="[A-Z]")
     with pytest.raises(RecipeError, match="no regular expression"):
-        splits.group(table, None, column="text", pattern="(")
+        splits.group(table, None, by="text", pattern="(")
     with pytest.raises(DataError, match="names 1 group"):
-        splits.group(texts(["a", "b", "c"], who=["x"] * 3), None, column="who")
+        splits.group(texts(["a", "b", "c"], who=["x"] * 3), None, by="who")
 
 
 def test_time_reads_dates_and_names_the_row_that_has_none():
     when = ["2024-03-01", "2023-12-31", "2024-01-15T10:00", "2022-01-01", "2023-06-01"]
-    split = splits.time(texts(list("abcde"), when=when), None, column="when", valid=0.2, test=0.2)
+    split = splits.time(texts(list("abcde"), when=when), None, by="when", valid=0.2, test=0.2)
     assert (split.test.tolist(), split.valid.tolist()) == ([0], [2])
     with pytest.raises(DataError, match=r"row 2.*\"soon\""):
-        splits.time(texts(["a", "b"], when=["2024-01-01", "soon"]), None, column="when")
+        splits.time(texts(["a", "b"], when=["2024-01-01", "soon"]), None, by="when")
 
 
 @pytest.mark.parametrize("name", OWN)

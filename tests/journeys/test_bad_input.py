@@ -82,7 +82,7 @@ def test_rows_with_missing_values_can_be_left_out_which_is_told(tunesmith, bert,
     path = write_csv(tmp_path / "rows.csv", rows)
     answer = tunesmith(*_fit(path, bert, tmp_path, "--set", "data.clean.missing=drop"), fast=True)
     assert answer.code == 0, answer.err
-    assert "left out 2 rows without a value" in answer.err
+    assert "2 rows dropped: no value in text or label" in answer.err
 
 
 def test_a_broken_row_in_the_middle_of_a_large_file_is_named_by_its_number(refused, bert, tmp_path):

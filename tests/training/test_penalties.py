@@ -98,7 +98,7 @@ def doubled(gradients):
 def test_a_step_adds_the_penalty_once_whatever_the_number_of_its_parts_and_ranks():
     alone = Machine(torch.device("cpu"), "fp32")
     # Two ranks with the same rows: sums over ranks are twice what is on each.
-    pair = SimpleNamespace(device=alone.device, rank=0, autocast=alone.autocast, dropout=alone.dropout)
+    pair = SimpleNamespace(device=alone.device, rank=0, world=2, autocast=alone.autocast, dropout=alone.dropout)
     pair.sum, pair.sum_gradients = (lambda total: 2 * total), doubled
     whole, parts = [torch.tensor([[1.0], [2.0], [6.0]])], [torch.tensor([[1.0], [2.0]]), torch.tensor([[6.0]])]
     for batches, machine in ((whole, alone), (parts, alone), (whole, pair)):

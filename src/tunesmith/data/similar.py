@@ -62,8 +62,8 @@ def of_rows(table: Table, inputs: Sequence[str], modality: str) -> Pairs:
         return of_hashes(table.hashes)
     if modality == "table":
         return of_columns([_cells(table.column(name)) for name in inputs])
-    texts = [table.column(name).cast(pa.large_string()) for name in inputs]
-    return of_texts(texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, "\n", null_handling="replace"))
+    texts, mark = [table.column(name).cast(pa.large_string()) for name in inputs], pa.scalar("\n", pa.large_string())
+    return of_texts(texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, mark, null_handling="replace"))
 
 
 def of_hashes(hashes: Hashes) -> Pairs:

@@ -69,17 +69,17 @@ def group(
     table: Table,
     labels: Labels,
     *,
-    column: str,
+    by: str = "group",
     pattern: str | None = None,
     valid: float = 0.1,
     test: float = 0.1,
 ) -> Split:
-    """All rows of a group (a speaker, a patient, a site) fall into one part, by the hash of what the column says.
+    """All rows of a group (a speaker, a patient, a site) fall into one part, by the hash of what the column `by` says.
 
     `pattern`: the group is what this regular expression finds in the column (its first parenthesis, if it has any):
     "_([a-z]+)_" finds the speaker in 7_jackson_32.wav."""
     _check_shares(valid, test)
-    values = ["" if value is None else str(value) for value in table.column(column).to_pylist()]
+    values = ["" if value is None else str(value) for value in table.column(by).to_pylist()]
     if pattern is not None:
         try:
             found = [re.search(pattern, value) for value in values]
@@ -92,7 +92,7 @@ def group(
         values = [match[match.re.groups > 0] for match in found if match]
     names, number, sizes = np.unique(values, return_inverse=True, return_counts=True)
     if len(names) < INPUTS_OF_A_CLASS - (not valid) - (not test):
-        what = f'"{column}" names {len(names)} group{"s" * (len(names) != 1)}, too few for the parts'
+        what = f'"{by}" names {len(names)} group{"s" * (len(names) != 1)}, too few for the parts'
         raise DataError(what, where=table.source, remedy="name another column, or split otherwise")
     lots = np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") for name in names])
     order = np.argsort(lots)
@@ -105,19 +105,19 @@ def group(
             parts[order[place]] = part
     told = [f"{len(set(names[parts == part]))} {part}" for part in ("train", "valid", "test")]
     shown = ", ".join(sorted(names[parts == "test"])[:5])
-    notes = [f'{len(names)} groups by "{column}": {", ".join(told)}' + (f" ({shown})" if shown else "")]
+    notes = [f'{len(names)} groups by "{by}": {", ".join(told)}' + (f" ({shown})" if shown else "")]
     return _judged(table, split_of(parts[number], "group", notes))
 
 
-def time(table: Table, labels: Labels, *, column: str, valid: float = 0.1, test: float = 0.1) -> Split:
+def time(table: Table, labels: Labels, *, by: str = "time", valid: float = 0.1, test: float = 0.1) -> Split:
     """The latest rows test, those before them choose, the earliest train, as when the model is used: on what comes
-    after. Rows of one moment fall together; `column` holds dates, times or numbers that rise."""
+    after. Rows of one moment fall together; the column `by` holds dates, times or numbers that rise."""
     _check_shares(valid, test)
-    values = table.column(column)
+    values = table.column(by)
     found = features.numbers(values) if features.kind_of(values) == "number" else features.moments(values)
     if np.isnan(found).any():
         row = int(np.flatnonzero(np.isnan(found))[0])
-        what = f'"{column}" says "{values[row].as_py()}", which is no date, time or number'
+        what = f'"{by}" says "{values[row].as_py()}", which is no date, time or number'
         raise DataError(what, where=table.where(row), remedy="write it as 2024-01-31, or 2024-01-31T12:30:00")
     return _by_rank(table, -np.unique(found, return_inverse=True)[1], valid, test, "time")
 

@@ -28,6 +28,8 @@ CHOICES = {
 }
 """The kind of plug-in that each choice of the recipe names."""
 
+BEHIND_AUTO = {"data.split": "hash"}
+"""What "auto" mostly stands for, where several have the options that are written."""
 LIMITS = ("dropped", "duplicates", "conflicts", "leaks", "cut")
 """What `data.limits` knows."""
 
@@ -48,7 +50,9 @@ def name_choices(tree: dict[str, Any]) -> dict[str, Any]:
             continue
         default = field.model_fields[last].default
         having = [name for name in plugins.names(kind) if set(choice) <= set(_options(kind, name))]
-        name = default.name if isinstance(default, Choice) else having[0] if len(having) == 1 else None
+        usual = default.name if isinstance(default, Choice) else BEHIND_AUTO.get(path)
+        known = isinstance(default, Choice) or usual in having
+        name = usual if known else having[0] if len(having) == 1 else None
         part[last] = choice if name is None else {"name": name, **choice}
     return tree
 

@@ -98,7 +98,7 @@ class Data(Part):
     """The largest share of rows that may be `dropped`, `duplicates`, `conflicts` or `leaks`, or of tokens `cut`."""
     split: Auto | Choice = Field("auto", union_mode="left_to_right")
     """How train, valid and test are made: a name from `tunesmith list split`, with its options: `{ name = "group",
-    column = "speaker" }`."""
+    by = "speaker" }`."""
 
     @model_validator(mode="before")
     @classmethod

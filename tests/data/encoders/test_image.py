@@ -192,4 +192,4 @@ def test_items_of_a_dataset_are_read_when_they_are_needed():
     encoded = encode_images(table, "input", RGB)
     before = Pictures.read
     assert encoded.batch([1, 3])["pixel_values"].shape == (2, 3, 4, 6) and Pictures.read == before + 2
-    assert encoded.keys(np.arange(5)) is None
+    assert len(set(encoded.keys(np.arange(5)))) == 1, "all five are one picture, at both readings"
