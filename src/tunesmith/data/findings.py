@@ -43,6 +43,7 @@ GROUP_NAMES = re.compile(
     re.IGNORECASE,
 )
 ODD_SHARE = 0.01
+SAME_FORMAT = {".jpeg": ".jpg", ".tiff": ".tif", ".aiff": ".aif", ".oga": ".ogg"}
 STAND_IN = re.compile(r"not[\W_]?found|placeholder|no[\W_]?image|missing|broken", re.IGNORECASE)
 MOST_ROWS = 50_000
 """Columns are compared with the target on so many rows at most."""
@@ -187,9 +188,8 @@ def _values(table: Table, guess: Guess | None) -> Iterator[Finding]:
         far = int((np.maximum(low - found, found - high) > FAR * (high - low)).sum()) if high > low else 0
         if 0 < far <= 0.01 * len(found):
             top = known[-1] if known[-1] - high > low - known[0] else known[0]
-            yield Finding(
-                "outliers", f'"{name}" has {far} values far from all others, such as {top:.6g}', "are they right?", far
-            )
+            what = f'"{name}" has {far} values more than {FAR:.0f} interquartile ranges out, up to {top:.6g}'
+            yield Finding("outliers", what, "are they right?", far)
 
 
 def _groups(table: Table, guess: Guess | None) -> Iterator[Finding]:
@@ -211,11 +211,12 @@ def _odd_files(table: Table, _guess: Guess | None) -> Iterator[Finding]:
         if media.kind_of(table, name) not in ("image", "sound") or not is_text(values.type):
             continue
         paths = [PurePath(path or "") for path in values.to_pylist()]
-        endings = Counter(path.suffix.lower() for path in paths)
+        formats = [SAME_FORMAT.get(path.suffix.lower(), path.suffix.lower()) for path in paths]
+        endings = Counter(formats)
         usual, count = endings.most_common(1)[0]
         rare = {end for end, number in endings.items() if number <= ODD_SHARE * len(paths)}
-        for path in paths:
-            if path.suffix.lower() in rare and count >= 0.9 * len(paths):
+        for path, form in zip(paths, formats, strict=True):
+            if form in rare and count >= 0.9 * len(paths):
                 yield Finding("odd", f"{path} is of another format than the others ({usual})", "is it one of them?", 1)
             elif STAND_IN.search(path.stem):
                 yield Finding("odd", f"{path} is called like a stand-in for a file that is absent", "look at it", 1)
