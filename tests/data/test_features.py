@@ -23,6 +23,9 @@ COLUMNS = {
     "rows counted": (list(range(7, 27)), "numbers the rows"),
     "numbers with a word": ([*map(str, np.arange(19) / 7), "high"], 'numbers, but "high" in row 20'),
     "user_id": ([3, 3, 4, 4] * 5, "names the rows"),
+    "userId": ([3, 3, 4, 4] * 5, "names the rows"),
+    "citric acid": ([1, 2] * 10, ""),
+    "price index": ([101.5, 99.25] * 10, ""),
     "lists": ([[1], [2]] * 10, "holds list<item: int64>"),
 }
 

@@ -40,6 +40,13 @@ def test_a_column_that_gives_the_target_away_is_found_in_words_and_in_numbers():
     assert '"euro" gives "y" away' in kinds(price | {"euro": price["y"] * 1.1 + 2}, task="regression")["giveaway"]
 
 
+def test_a_number_that_stands_for_one_of_many_classes_is_found_among_few_rows():
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 8, 300)
+    data = {"x": draw.normal(size=300), "code": labels * 10 + draw.normal(size=300), "y": [f"k{one}" for one in labels]}
+    assert '"code" gives "y" away' in kinds(data)["giveaway"]
+
+
 def test_imbalance_and_classes_of_few_rows_are_told():
     data = clean()
     data["y"] = np.array(["common"] * 570 + ["rare"] * 30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from tunesmith import pipeline
 from tunesmith.data.batch import MAIN, Batch
 from tunesmith.objectives.objective import Loss
-from tunesmith.training import clipping
+from tunesmith.training import clipping, machine
 from tunesmith.training.loop import Pace, check_gradients, train_phase
 from tunesmith.training.machine import Machine
 from tunesmith.training.state import State
@@ -98,3 +99,32 @@ def test_a_parameter_that_should_train_and_gets_no_gradient_is_refused():
     check_gradients(net, list(net[0].parameters()))
     with pytest.raises(AssertionError, match=r"gradient of 0\.weight"):
         check_gradients(net, list(net[1].parameters()))
+
+
+def test_running_statistics_become_the_mean_over_ranks_but_those_of_frozen_layers_stay(monkeypatch):
+    net = nn.Sequential(nn.BatchNorm1d(2, momentum=1.0), nn.Linear(2, 1), nn.BatchNorm1d(1))
+    net[2].eval()
+    net[2].requires_grad_(False)
+    moving = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    state = State(net, torch.optim.SGD([{"params": moving, "multiple": 1.0}], lr=0.0))
+    alone = Machine(torch.device("cpu"), "fp32")
+    pair = SimpleNamespace(device=alone.device, rank=0, world=2, autocast=alone.autocast, dropout=alone.dropout)
+    pair.sum, pair.sum_gradients = (lambda total: total), list
+    # The other rank's batch had the mean 10 and the variance 10 in both columns.
+    monkeypatch.setattr(machine.dist, "all_reduce", lambda flat: flat.add_(10.0))
+    rows = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+    batch = Batch((0,), {MAIN: {}}, rows, torch.ones(2))
+    pace = Pace(1, lambda step: 0.0, 0)
+    list(
+        train_phase(
+            state,
+            "toy",
+            lambda step: ([batch], 2),
+            lambda net, b: Loss(net(b.target).sum(), b.weight.sum()),
+            pace,
+            pair,
+        )
+    )
+    assert net[0].running_mean.tolist() == [(2 + 10) / 2, (4 + 10) / 2]
+    assert net[0].running_var.tolist() == [(2 + 10) / 2, (8 + 10) / 2]
+    assert (net[2].running_mean.tolist(), net[2].running_var.tolist()) == ([0.0], [1.0])
