@@ -241,6 +241,14 @@ def test_a_group_may_be_a_part_of_a_name_and_a_wrong_pattern_is_told():
         splits.group(texts(["a", "b", "c"], who=["x"] * 3), None, by="who")
 
 
+def test_groups_fill_the_shares_and_stay_where_they_are_when_rows_are_added():
+    who = [f"person {row // 5}" for row in range(200)]
+    split = splits.group(texts([f"text {row}" for row in range(200)], who=who), None, by="who", test=0.25, valid=0.1)
+    assert (len(split.test), len(split.valid), len(split.train)) == (50, 20, 130)
+    one = splits.group(texts(["x"] * 200, who=who[::-1]), None, by="who", test=0.25, valid=0.1)
+    assert {who[::-1][row] for row in one.test} == {who[row] for row in split.test}
+
+
 def test_time_reads_dates_and_names_the_row_that_has_none():
     when = ["2024-03-01", "2023-12-31", "2024-01-15T10:00", "2022-01-01", "2023-06-01"]
     split = splits.time(texts(list("abcde"), when=when), None, by="when", valid=0.2, test=0.2)
