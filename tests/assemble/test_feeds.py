@@ -252,3 +252,21 @@ def test_contrastive_refuses_the_models_own_head_and_a_strategy_of_the_head_alon
     with pytest.raises(RecipeError, match="regression"):
         rows = tiny_rows(30, 3)
         job_of({"text": rows["text"], "label": [float(i) + 0.5 for i in range(30)]}, objective="contrastive")
+
+
+def test_a_balanced_feed_shows_small_classes_as_often_as_large_ones(job_of):
+    job = job_of(data={"sampler": "balanced"}, train={"batch": 6, "micro": 6})
+    few = np.concatenate([job.rows.split.train[job.rows.codes[job.rows.split.train] == 0][:2],
+                          job.rows.split.train[job.rows.codes[job.rows.split.train] != 0]])  # fmt: skip
+    feed = job.feed(few)
+    seen = [
+        [row for step in range(feed.steps_per_epoch) for row in feed(step + start)[0][0].rows]
+        for start in (0, feed.steps_per_epoch)
+    ]
+    for rows in seen:
+        counts = np.bincount(job.rows.codes[rows])
+        assert counts.max() - counts.min() <= 1 and len(rows) == len(few)
+    assert seen[0] != seen[1]
+    plain = job_of(train={"batch": 6, "micro": 6}).feed(few)
+    once = [row for step in range(plain.steps_per_epoch) for row in plain(step)[0][0].rows]
+    assert sorted(once) == sorted(few.tolist())

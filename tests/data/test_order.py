@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.data.order import epoch_batches, parts
+from tunesmith.data.order import balanced, epoch_batches, parts
 
 SIZES = st.integers(1, 300), st.integers(1, 40)
 
@@ -55,3 +55,22 @@ def test_parts_are_the_batch_near_equal_small_enough_and_enough_for_all_ranks(nu
     assert min(sizes) > 0 and max(sizes) <= micro and max(sizes) - min(sizes) <= 1
     assert len(cut) >= min(world, num_rows // 2 or 1)
     assert min(sizes) > 1 or micro < 3 or num_rows == 1, "BatchNorm has no statistics of one row"
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=120), st.integers(0, 5))
+def test_a_balanced_epoch_has_each_class_alike_and_no_row_again_before_all_were_there(classes, epoch):
+    classes = np.array(classes)
+    drawn = balanced(classes, seed=1, epoch=epoch)
+    assert len(drawn) == len(classes)
+    counts = np.bincount(classes[drawn], minlength=5)[np.unique(classes)]
+    assert counts.max() - counts.min() <= 1
+    times = np.bincount(drawn, minlength=len(classes))
+    for label in np.unique(classes):
+        assert np.ptp(times[classes == label]) <= 1
+    assert drawn.tolist() == balanced(classes, seed=1, epoch=epoch).tolist()
+
+
+def test_another_epoch_draws_other_rows_of_the_large_class():
+    classes = np.array([0] * 90 + [1] * 10)
+    one, two = (set(balanced(classes, seed=0, epoch=epoch).tolist()) for epoch in (0, 1))
+    assert one != two and set(range(90, 100)) <= one & two

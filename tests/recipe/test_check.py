@@ -68,6 +68,11 @@ def test_a_sound_recipe_and_functions_in_memory_pass():
     )
 
 
+def test_a_balanced_sampler_beside_pairs_is_refused():
+    with pytest.raises(RecipeError, match=r"data\.sampler.*no effect on contrastive"):
+        check_recipe(_recipe(data={"source": "a.csv", "sampler": "balanced"}, objective={"name": "contrastive"}))
+
+
 def test_options_alone_are_about_the_default_or_the_only_thing_that_has_them():
     tree = {
         "train": {"optimizer": {"weight_decay": 0.1}},

@@ -18,7 +18,7 @@ from tunesmith.data.batch import FIRST, MAIN, SECOND, Batch
 from tunesmith.data.encoded import Encoded
 from tunesmith.data.encoders.text import TextRows, encode_texts
 from tunesmith.data.items import reading
-from tunesmith.data.order import epoch_batches, parts
+from tunesmith.data.order import balanced, epoch_batches, parts
 from tunesmith.errors import DataError, Problem, RecipeError
 from tunesmith.objectives.objective import reads
 from tunesmith.recipe.schema import Choice, Recipe
@@ -65,6 +65,8 @@ class Feed:
     """What the frozen prefix gave for the rows, or for their views where there are any, while a phase reads it."""
     views: FixedViews | None = None
     """The fixed views of the rows that `kept` holds."""
+    balanced: bool = False
+    """Whether an epoch draws each class as often as any other, and not each row once."""
     _epoch: tuple[int, list[npt.NDArray[np.int64]]] = field(default=(-1, []), init=False)
 
     @property
@@ -80,9 +82,12 @@ class Feed:
     def epoch(self, number: int) -> list[npt.NDArray[np.int64]]:
         """The row numbers of each batch of an epoch."""
         if self._epoch[0] != number:
-            lengths = None if self.encoded.lengths is None else self.encoded.lengths[self.rows]
-            batches = epoch_batches(len(self.rows), lengths, batch=self.batch, seed=self.seed, epoch=number)
-            self._epoch = (number, [self.rows[positions] for positions in batches])
+            rows = self.rows
+            if self.balanced:
+                rows = rows[balanced(self.codes[torch.from_numpy(rows)].numpy(), seed=self.seed, epoch=number)]
+            lengths = None if self.encoded.lengths is None else self.encoded.lengths[rows]
+            batches = epoch_batches(len(rows), lengths, batch=self.batch, seed=self.seed, epoch=number)
+            self._epoch = (number, [rows[positions] for positions in batches])
         return self._epoch[1]
 
     def make(self, rows: npt.NDArray[np.int64], view: int | None = None) -> Batch:

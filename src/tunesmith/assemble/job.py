@@ -112,7 +112,8 @@ class Job:
         batch = self.recipe.train.batch
         assert isinstance(batch, int)
         micro = micro or self.micro or batch
-        return Feed(self.encoded, codes, rows, batch, micro, self.recipe.seed, self.machine, self.augmented)
+        seed, is_balanced = self.recipe.seed, self.recipe.data.sampler == "balanced"
+        return Feed(self.encoded, codes, rows, batch, micro, seed, self.machine, self.augmented, balanced=is_balanced)
 
     def steps(self, phase: Phase, feed: Feed) -> Steps:
         """The batches that the phase's objective reads."""
@@ -241,6 +242,9 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     plan = plan_of(recipe, pretrained)
     _check_rates(recipe, plan)
     _check_average(recipe, rows)
+    if recipe.data.sampler == "balanced" and rows.task.name != "classification":
+        what = f"data.sampler = balanced draws classes alike, and this is a {rows.task.name}"
+        raise RecipeError(what, remedy="leave it out")
     check_reads(recipe, plan)
     augmented, unlabelled = augmented_rows(recipe, rows, encoded)
     facts = facts_of(rows, pretrained, encoded, machine, plan)

@@ -26,6 +26,21 @@ def epoch_batches(num_rows: int, lengths: np.ndarray | None, *, batch: int, seed
     return batches
 
 
+def balanced(classes: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+    """Positions of as many rows as there are, each class as often as any other, but for one: the rows of a large class
+    are drawn without repetition, those of a small one are all there before one comes again."""
+    random = np.random.Generator(np.random.PCG64(fold(seed, "balanced", epoch)))
+    known = random.permutation(np.unique(classes))
+    found = []
+    for place, label in enumerate(known):
+        rows, wanted = (
+            np.flatnonzero(classes == label),
+            len(classes) // len(known) + (place < len(classes) % len(known)),
+        )
+        found += [rows] * (wanted // len(rows)) + [random.permutation(rows)[: wanted % len(rows)]]
+    return np.concatenate(found)
+
+
 def parts(rows: np.ndarray, *, micro: int, world: int) -> list[np.ndarray]:
     """A batch in near-equal parts of at most `micro` rows; one for each of `world` ranks, as long as that leaves each
     two rows: BatchNorm has no statistics of one."""

@@ -155,6 +155,8 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
         problems.append(Problem('"train.clip" would mislead the line search of lbfgs', where, remedy))
     if train.schedule.name == "constant" and train.schedule.options.get("floor") is not None:
         problems.append(Problem('"train.schedule.floor" has no effect on a constant rate', where))
+    if recipe.data.sampler == "balanced" and recipe.objective.name == "contrastive":
+        problems.append(Problem('"data.sampler" has no effect on contrastive: pairs are drawn by label', where))
     problems += _averages_without_effect(recipe, where)
     problems += [
         Problem(f'"data.limits": nothing is called "{name}"', where, nearest(name, LIMITS))

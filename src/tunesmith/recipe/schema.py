@@ -91,6 +91,8 @@ class Data(Part):
     """Tokens of a text, or seconds of a sound, at most; longer rows are cut, and it is said how many."""
     unlabelled: str | None = None
     """A file of rows without a target, for an objective that reads such rows; they belong to no part of the split."""
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    """An epoch has each training row once, or each class as often as any other: rows of small classes come again."""
     augment: Choice | None = None
     """How the texts of training rows are changed at random: `words`; other rows never are."""
     clean: Clean = Clean()
