@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tunesmith.data import profile
 from tunesmith.data.ledger import SHOWN, Action, Entry, Ledger
@@ -111,32 +110,49 @@ def leaks(table: Table, split: Split, pairs: Pairs, how: str) -> Cleaned:
     "drop" leaves out the row of the part before. "move" brings all rows of a kind into one part: where the split was
     made by hash, to that of the row with the lowest hash, so that each part keeps its share; else to the last."""
     part = _part_of(table, split)
-    across = (part[pairs.first] != part[pairs.second]) & (part[pairs.first] >= 0) & (part[pairs.second] >= 0)
-    one, two, similarity = pairs.first[across], pairs.second[across], pairs.similarity[across]
-    if not len(one):
+    # Rows that are the same are of one kind, whichever two of them stand in a pair, also over one that was left out.
+    same = pairs.similarity == 1
+    kind = groups(table.num_rows, Pairs(pairs.first[same], pairs.second[same], pairs.similarity[same]))
+    used = np.flatnonzero(part >= 0)
+    there = np.zeros((table.num_rows, len(PARTS)), bool)
+    there[kind[used], part[used]] = True
+    near = there.copy()
+    for one, two in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
+        np.logical_or.at(near, kind[one], there[kind[two]])
+    judged = used[_earlier(near)[kind[used], part[used]]]
+    if not len(judged):
         return Cleaned(split)
-    later = part[one] > part[two]
-    before, judged = np.where(later, two, one), np.where(later, one, two)
-    found = len(np.unique(judged))
     if how == "drop":
-        gone = np.unique(before)
+        gone = used[_earlier(near[:, ::-1])[:, ::-1][kind[used], part[used]]]
         why = "nearly the same as a row of a part after theirs"
         entries = [_entry(table, PARTS[n], "leaks", "dropped", gone[part[gone] == n], why) for n in (0, 1)]
-        return Cleaned(_without(split, gone), tuple(entry for entry in entries if entry.rows), found)
+        return Cleaned(_without(split, gone), tuple(entry for entry in entries if entry.rows), len(judged))
     if how == "move":
-        return _together(table, split, pairs, part, found)
-    notes = []
+        return _together(table, split, pairs, part, len(judged))
+    exact, notes = _earlier(there)[kind, part], []
     for number in (2, 1):
-        mine = part[judged] == number
-        if mine.any():
-            exact = len(np.unique(judged[mine & (similarity == 1)]))
-            example = f"{table.where(int(judged[mine][0]))} and {table.where(int(before[mine][0]))}"
-            total, rows = len(getattr(split, PARTS[number])), len(np.unique(judged[mine]))
+        rows = judged[part[judged] == number]
+        if len(rows):
+            total, alike = len(getattr(split, PARTS[number])), int(exact[rows].sum())
+            before = used[(part[used] < number) & np.isin(kind[used], _near(kind[rows[0]], kind, pairs))]
             notes.append(
-                f"leaks: of {total:,} {PARTS[number]} rows {exact:,} are the same as a row of a part before, and "
-                f"{rows - exact:,} nearly the same, such as {example}: their scores flatter{_remedy('leaks')}"
+                f"leaks: of {total:,} {PARTS[number]} rows {alike:,} are the same as a row of a part before, and "
+                f"{len(rows) - alike:,} nearly the same, such as {table.where(int(rows[0]))} and "
+                f"{table.where(int(before[0]))}: their scores flatter{_remedy('leaks')}"
             )
-    return Cleaned(split, (), found, tuple(notes))
+    return Cleaned(split, (), len(judged), tuple(notes))
+
+
+def _earlier(there: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """For each kind and part, whether a part before has it."""
+    found: npt.NDArray[np.bool_] = np.greater(np.cumsum(there, 1), there)
+    return found
+
+
+def _near(one: int, kind: Numbers, pairs: Pairs) -> Numbers:
+    """A kind, and those that are nearly the same."""
+    first, second = kind[pairs.first], kind[pairs.second]
+    return np.concatenate([[one], second[first == one], first[second == one]])
 
 
 def numbered(table: Table, columns: Sequence[str]) -> Numbers:
@@ -145,11 +161,8 @@ def numbered(table: Table, columns: Sequence[str]) -> Numbers:
     for name in columns:
         values = table.column(name)
         if pa.types.is_nested(values.type):
-            values = pa.array([repr(value) for value in values.to_pylist()])
-        codes = pc.dictionary_encode(values, null_encoding="encode")
-        codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
-        codes = codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
-        column = codes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+            values = pa.chunked_array([pa.array([repr(value) for value in values.to_pylist()], pa.string())])
+        column = profile.codes(values)[0]
         _, found = np.unique(found * (int(column.max(initial=0)) + 1) + column, return_inverse=True)
     return found.astype(np.int64)
 
@@ -167,9 +180,7 @@ def over_limits(found: Mapping[str, float], limits: Mapping[str, float], where: 
 
 
 def _together(table: Table, split: Split, pairs: Pairs, part: Numbers, found: int) -> Cleaned:
-    used = np.flatnonzero(part >= 0)
-    inside = (part[pairs.first] >= 0) & (part[pairs.second] >= 0)
-    kind = groups(table.num_rows, Pairs(pairs.first[inside], pairs.second[inside], pairs.similarity[inside]))
+    used, kind = np.flatnonzero(part >= 0), groups(table.num_rows, pairs)
     rank = table.hashes.astype(np.float64) if split.how == "hash" else -part.astype(np.float64)
     order = used[np.lexsort((rank[used], kind[used]))]
     _, first = np.unique(kind[order], return_index=True)

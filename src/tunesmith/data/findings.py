@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from tunesmith.data import features, media
 from tunesmith.data.columns import Guess
-from tunesmith.data.profile import ID_NAME, is_missing
+from tunesmith.data.profile import ID_NAME, codes, is_missing
 from tunesmith.data.table import Table, is_text
 
 Numbers = npt.NDArray[np.int64]
@@ -267,25 +267,22 @@ def _codes(values: pa.ChunkedArray, most: int = 0) -> Numbers | None:
         return np.where(np.isnan(found), len(borders) + 1, np.searchsorted(borders, found)).astype(np.int64)
     if distinct > max(most, len(values) / 4):
         return None
-    codes = pc.dictionary_encode(values, null_encoding="encode").combine_chunks()
-    codes = codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
-    numbers: Numbers = codes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return numbers
+    return codes(values)[0]
 
 
 def _by_code(values: pa.ChunkedArray, answers: Answers, half: Half) -> float:
     """How well the commonest class, or the mean, of a row's code in one half of the rows tells the other half."""
-    codes = _codes(values)
-    if codes is None:
+    steps = _codes(values)
+    if steps is None:
         return 0.0
     if answers.dtype.kind == "f":
         known = half & np.isfinite(answers)
-        sums, counts = (np.bincount(codes[known], weights, codes.max() + 1) for weights in (answers[known], None))
+        sums, counts = (np.bincount(steps[known], weights, steps.max() + 1) for weights in (answers[known], None))
         means = np.where(counts > 0, sums / np.maximum(counts, 1), answers[known].mean())
-        return _told(means[codes], answers, half)
-    table = np.zeros((codes.max() + 1, answers.max() + 1))
-    np.add.at(table, (codes[half], answers[half]), 1)
-    return _told(np.where(table.sum(1) > 0, table.argmax(1), -1)[codes], answers, half)
+        return _told(means[steps], answers, half)
+    table = np.zeros((steps.max() + 1, answers.max() + 1))
+    np.add.at(table, (steps[half], answers[half]), 1)
+    return _told(np.where(table.sum(1) > 0, table.argmax(1), -1)[steps], answers, half)
 
 
 def _by_neighbour(values: pa.ChunkedArray, answers: Answers, half: Half) -> float:

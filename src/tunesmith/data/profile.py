@@ -68,6 +68,13 @@ def numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     return np.asarray(filled.to_numpy(), np.float64)
 
 
+def codes(values: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """A number a row that is the same for the same value, a missing one too, and the value of each number."""
+    encoded = pc.dictionary_encode(values, null_encoding="encode").combine_chunks()
+    encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
+
+
 def check_target(table: Table, target: str | Sequence[str], task: str) -> list[Problem]:
     """What makes `target` impossible to learn as `task`; empty when nothing does. Missing values are the caller's."""
     names = [target] if isinstance(target, str) else list(target)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tunesmith.data.profile import numbers
+from tunesmith.data.profile import codes, numbers
 from tunesmith.data.table import Table
 
 Rows = npt.NDArray[np.int64]
@@ -84,9 +84,7 @@ def joined(pairs: Pairs, first: Rows, second: Rows, similarity: npt.NDArray[np.f
 def of_texts(texts: pa.ChunkedArray) -> Pairs:
     """The pairs among texts that are the same but for case, marks and blanks, or share most of what is rare in them."""
     lines = pc.utf8_trim_whitespace(pc.replace_substring_regex(pc.utf8_lower(pc.fill_null(texts, "")), MARKS, " "))
-    codes = pc.dictionary_encode(lines).combine_chunks()
-    codes = codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
-    same, number = codes.dictionary, codes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    number, same = codes(lines)
     _, first = np.unique(number, return_index=True)  # Of each different line the row where it stands first.
     again = np.setdiff1d(np.arange(len(number)), first)
     signatures, counts, sizes = _signatures(same)
@@ -140,10 +138,7 @@ def _cells(values: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """A number for each different value; numbers are the same when their first four digits are."""
     found = numbers(values)
     if np.isnan(found).mean() > 0.5:
-        codes = pc.dictionary_encode(values.cast(pa.large_string()), null_encoding="encode").combine_chunks()
-        codes = codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
-        place: npt.NDArray[np.int64] = codes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        return place
+        return codes(values.cast(pa.large_string()))[0]
     usual = np.isfinite(found) & (found != 0)
     scale = 10.0 ** (3 - np.floor(np.log10(np.abs(np.where(usual, found, 1.0)))))
     rounded = np.where(usual, np.round(np.where(usual, found, 0.0) * scale) / scale, found)
@@ -162,14 +157,14 @@ def _parts(number: int) -> list[slice]:
 
 def _shingles(lines: Sequence[str]) -> tuple[Hashes, Rows]:
     """The hash of each run of `SHINGLE` characters in each line, and the number of its line."""
-    codes = np.frombuffer("\n".join((*lines, "")).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    points = np.frombuffer("\n".join((*lines, "")).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     line = np.repeat(np.arange(len(lines)), [len(text) + 1 for text in lines])
-    last = len(codes) - SHINGLE + 1
+    last = len(points) - SHINGLE + 1
     if last <= 0:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
     mixed = np.zeros(last, np.uint64)
     for place, factor in enumerate((0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)):
-        mixed += codes[place : place + last] * np.uint64(factor)
+        mixed += points[place : place + last] * np.uint64(factor)
     mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xFF51AFD7ED558CCD)
     mixed ^= mixed >> np.uint64(29)
     inside = line[:last] == line[SHINGLE - 1 :]
