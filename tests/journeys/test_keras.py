@@ -234,3 +234,18 @@ def test_a_model_of_several_inputs_and_of_recurrent_layers_is_tuned_and_left_who
     rows = {name: np.stack([Pairs(9)[row][name].numpy() for row in range(9)]) for name in ("words", "numbers")}
     theirs = keras.saving.load_model(run.model / "model.keras").predict(rows, verbose=0)
     assert np.allclose(theirs, loaded.predictions(Pairs(9)).probabilities, atol=1e-5)
+
+
+def test_the_columns_of_a_table_are_read_by_a_keras_model(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = {"a": draw.normal(size=200), "b": draw.normal(size=200), "kind": draw.choice(["x", "y"], 200)}
+    rows["label"] = np.where(rows["a"] + (rows["kind"] == "x") > 0.5, "yes", "no")
+    rows = {name: list(values) for name, values in rows.items()}
+    net = keras.Sequential([keras.Input((4,)), layers.Dense(16, activation="relu"), layers.Dense(1)])
+    settings = ("data.inputs=['a','b','kind']", "train.length=8 epochs", "data.split=hash")
+    with pytest.raises(ModelError, match=r"two rows \(x \(2, 6\)\).*\n.*a first layer for that shape"):
+        fit(rows, net, tmp_path / "no", *settings, target="label", task="classification")
+    net = keras.Sequential([keras.Input((6,)), layers.Dense(16, activation="relu"), layers.Dense(1)])
+    run = fit(rows, net, tmp_path / "run", *settings, target="label", task="classification")
+    assert run.scores["test"]["accuracy"]["value"] > 0.8 and "boosted_trees" in run.scores["test"]["baselines"]
+    assert len(tunesmith.load(run).predict(rows)) == 200 and (run.model / "model.keras").is_file()

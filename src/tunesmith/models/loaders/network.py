@@ -37,7 +37,7 @@ def of_module(
     module.to("cpu", torch.float32)
     run = _calling(module, sample)
     calling = Calling(run, _outputs, _states)
-    path = head or _last_layer(module, lambda: calling.run(module, sample), name)
+    path = head or _last_layer(module, lambda: calling.run(module, sample), sample, name)
     layer = _layer(module, path, name)
     width = _width(layer)
     made = anew(layer, len(labels))
@@ -116,8 +116,15 @@ def _tried(module: nn.Module, calling: Calling, sample: Mapping[str, Tensor], na
     except ModelError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in sample.items())
-        raise ModelError(f"cannot read two rows ({shapes}): {_reason(error)}", where=name, remedy=_EXPECTS) from None
+        raise _unread(error, sample, name) from None
+
+
+def _unread(error: Exception, sample: Mapping[str, Tensor], name: str) -> ModelError:
+    """The network cannot read what its rows are."""
+    shapes = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in sample.items())
+    images = any(tensor.dim() == 4 for tensor in sample.values())
+    remedy = _EXPECTS if images else "give it a first layer for that shape; the first number is that of the rows"
+    return ModelError(f"cannot read two rows ({shapes}): {_reason(error)}", where=name, remedy=remedy)
 
 
 def _reason(error: Exception) -> str:
@@ -148,7 +155,7 @@ def _states(output: Any, _inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]
     return states, torch.ones(states.shape[:2], dtype=torch.long, device=states.device)
 
 
-def _last_layer(module: nn.Module, run: Callable[[], Any], name: str) -> str:
+def _last_layer(module: nn.Module, run: Callable[[], Any], sample: Mapping[str, Tensor], name: str) -> str:
     """The name of the last layer that is called and could end a network."""
     order: list[str] = []
     handles = []
@@ -159,7 +166,7 @@ def _last_layer(module: nn.Module, run: Callable[[], Any], name: str) -> str:
         with evaluating(module), torch.no_grad():
             run()
     except Exception as error:
-        raise ModelError(f"cannot read two rows of the data: {_reason(error)}", where=name, remedy=_EXPECTS) from None
+        raise _unread(error, sample, name) from None
     finally:
         for handle in handles:
             handle.remove()
