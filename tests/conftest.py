@@ -104,8 +104,8 @@ def _sound_model(family: str, folder: Path) -> Path:
         config = transformers.WhisperConfig(**sizes, **more, **tokens)
         extractor = transformers.WhisperFeatureExtractor(chunk_length=1)
     else:
-        kind = transformers.Wav2Vec2Config if family == "wav2vec2" else transformers.HubertConfig
-        config = kind(**sizes, **wave, do_stable_layer_norm=family == "wav2vec2", layerdrop=0.0)
+        more = {"squeeze_factor": 2} if family.startswith("sew") else {"do_stable_layer_norm": family == "wav2vec2"}
+        config = transformers.AutoConfig.for_model(family, **sizes, **wave, **more, layerdrop=0.0)
         masked = {"return_attention_mask": family == "wav2vec2"}
         extractor = transformers.Wav2Vec2FeatureExtractor(sampling_rate=2000, **masked)
     model = transformers.AutoModelForAudioClassification.from_config(config)

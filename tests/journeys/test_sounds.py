@@ -188,3 +188,14 @@ def test_what_a_model_of_sounds_does_not_expect_is_refused(tones, sound_model, t
     ):
         with pytest.raises(RecipeError, match=match):
             told_by(tones, model, out=tmp_path / "run", settings=[*SHORT, setting])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["full", "head", "last"])
+@pytest.mark.parametrize("family", ["wavlm", "sew", "sew-d", "unispeech", "unispeech-sat", "data2vec-audio"])
+def test_the_kin_of_wav2vec_train_and_come_back(sound_model, tones, tmp_path, family, strategy):
+    settings = [*SHORT, "train.length=2 epochs"]
+    told = told_by(tones, str(sound_model(family)), strategy=strategy, out=tmp_path / "run", settings=settings)
+    assert "saved:" in told
+    files = [str(path) for path in sorted(tones.rglob("*.wav"))[:3]]
+    assert set(tunesmith.load(tmp_path / "run", device="cpu").predict(files)) <= {"low", "high"}
