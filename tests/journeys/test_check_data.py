@@ -135,3 +135,28 @@ def test_wrong_labels_are_ranked_and_written(tunesmith, tmp_path, write_csv, ber
     assert refused.code == 1 and "--out has no effect without --labels" in refused.err
     refused = tunesmith(*arguments, "--labels", "--plan")
     assert refused.code == 1 and "answers apart" in refused.err
+
+
+FOUND = {
+    "trec/train.csv": ((), ('"fine" gives "label" away',)),
+    "chnsenticorp_htl/ChnSentiCorp_htl_all.csv": ((), ("row 6375", "imbalanced")),
+    "wine_quality_red/winequality-red.csv": (("--target", "quality"), ("rows of train repeat another",)),
+    "hymenoptera": ((), ("imageNotFound.gif",)),
+    "adult/adult.data": ((), ("'?' counts as missing", "a header is missing")),
+    "california_housing/housing.csv": (
+        ("--target", "median_house_value", "--task", "regression"),
+        ('"total_bedrooms" has no value in 207', "500001, its largest value, in 965"),
+    ),
+    "fsdd_subset/recordings": ((), ("george, jackson, lucas, nicolas, theo, yweweler",)),
+}
+"""Data -> what is said of it, and what is found without being told."""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", FOUND)
+def test_the_traps_of_real_data_are_found_without_being_told(name, tunesmith, real_data):
+    folder, _, file = name.partition("/")
+    said, found = FOUND[name]
+    answer = tunesmith("check", real_data(folder) / file if file else real_data(folder), *said)
+    assert answer.code == 0, answer.err
+    assert all(words in answer.out for words in found), answer.out
