@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 
@@ -67,6 +68,12 @@ def test_what_would_stop_a_fit_is_told_first(tunesmith, tmp_path, write_csv):
     path = write_csv(tmp_path / "t.csv", {"text": [f"text number {row}" for row in range(30)], "label": ["a"] * 30})
     answer = tunesmith("check", path, "--target", "label")
     assert answer.code == 0 and "nothing to tell apart" in answer.out
+
+
+def test_rows_that_can_be_read_once_are_read_once(tunesmith, reviews, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(reviews.read_bytes())))
+    answer = tunesmith("check", "-", "--target", "label")
+    assert answer.code == 0 and "300 read, 1 left out" in answer.out, answer.out
 
 
 def test_pictures_are_opened_and_compared_by_what_is_in_them(tunesmith, tmp_path):

@@ -100,11 +100,14 @@ class Rows:
 
 
 def open_rows(
-    recipe: Recipe, objects: Objects, reads: Callable[[Modality], Modality] = lambda modality: modality
+    recipe: Recipe,
+    objects: Objects,
+    reads: Callable[[Modality], Modality] = lambda modality: modality,
+    tables: Mapping[str, Table] | None = None,
 ) -> Rows:
     """Read, check, clean and split the data; DataError collects what is wrong with it. `reads`: what the columns hold
-    -> what a row is to the model."""
-    tables = read_tables(recipe, objects)
+    -> what a row is to the model. `tables`: the data, if they have been read."""
+    tables = dict(tables or read_tables(recipe, objects))
     train = tables.get("", tables.get("train", next(iter(tables.values()))))
     asked = recipe.data
     inputs = None if asked.inputs == "auto" else asked.inputs

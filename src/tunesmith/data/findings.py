@@ -77,9 +77,11 @@ def _plain(table: Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
             yield name, values.cast(pa.string()) if pa.types.is_null(values.type) else values
 
 
-def _unused(table: Table, _guess: Guess | None) -> Iterator[Finding]:
-    """Columns that hold nothing, or the same in every row."""
+def _unused(table: Table, guess: Guess | None) -> Iterator[Finding]:
+    """Columns that hold nothing, or the same in every row; of a target that is said elsewhere."""
     for name, values in _plain(table):
+        if guess is not None and name in guess.targets:
+            continue
         missing = is_missing(values)
         if missing.all():
             yield Finding("empty", f'"{name}" is empty', "leave it out")

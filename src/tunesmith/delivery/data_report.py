@@ -80,7 +80,7 @@ def data_report(recipe: Recipe, objects: Objects) -> DataReport:
     rows: Rows | None = None
     if guess is not None:
         try:
-            rows = open_rows(recipe, objects, lambda _modality: guess.modality)
+            rows = open_rows(recipe, objects, lambda _modality: guess.modality, tables)
             rows = _read(recipe, objects, rows)
             found += [Finding("rows", note) for note in rows.notes if not note.startswith(GUESSED)]
         except TunesmithError as error:
