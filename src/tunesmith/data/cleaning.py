@@ -83,7 +83,12 @@ def duplicates(table: Table, target: Numbers, split: Split, how: str) -> Cleaned
         entry = _entry(table, "train", "duplicates", "dropped", rows, why)
         return Cleaned(_without(split, rows), (entry,), len(rows))
     return Cleaned(
-        split, (), len(rows), (f"{_rows(rows)} of train repeat another: {_named(table, rows)}{_remedy('duplicates')}",)
+        split,
+        (),
+        len(rows),
+        (
+            f"{_rows(rows)} of train repeat{'s' * (len(rows) == 1)} another: {_named(table, rows)}{_remedy('duplicates')}",
+        ),
     )
 
 

@@ -164,10 +164,20 @@ def _cost(train: Table, guess: Guess) -> str:
 
 
 def _next(recipe: Recipe, guess: Guess | None) -> str:
-    source = recipe.data.source
-    place = "DATA" if source.startswith("memory:") else source
+    """The line to go on with, for the command line or, of data in memory, for Python."""
+    source, target = (
+        recipe.data.source,
+        "" if recipe.data.target == "auto" or guess is None else ",".join(guess.targets),
+    )
+    model = "MODEL" if guess is None else PLAIN_MODELS.get(guess.modality, "MODEL")
+    cost = "   (time, memory and disk of a fit with it)"
+    if source.startswith("memory:"):
+        asked = f', target="{target}"' if target else ""
+        return (
+            'tunesmith.check(data, target="COLUMN")'
+            if guess is None
+            else f'tunesmith.check(data, "{model}"{asked}){cost}'
+        )
     if guess is None:
-        return f"tunesmith check {place} --target COLUMN"
-    model = PLAIN_MODELS.get(guess.modality, "MODEL")
-    asked = "" if recipe.data.target == "auto" else " --target " + ",".join(guess.targets)
-    return f"tunesmith check {place} --model {model}{asked}   (time, memory and disk of a fit with it)"
+        return f"tunesmith check {source} --target COLUMN"
+    return f"tunesmith check {source} --model {model}{' --target ' + target if target else ''}{cost}"
