@@ -110,16 +110,8 @@ def open_rows(
     tables = dict(tables or read_tables(recipe, objects))
     train = tables.get("", tables.get("train", next(iter(tables.values()))))
     asked = recipe.data
-    inputs = None if asked.inputs == "auto" else asked.inputs
-    targets = () if asked.target == "auto" else (asked.target,) if isinstance(asked.target, str) else asked.target
-    guess = guessing.guess(
-        train,
-        inputs=inputs,
-        target=None if asked.target == "auto" else asked.target,
-        task=None if recipe.task == "auto" else recipe.task.name,
-        modality=reads(guessing.modality_of(train, inputs or (), targets)),
-    )
-    columns = (guess.target,) if isinstance(guess.target, str) else tuple(guess.target)
+    guess = guessed(recipe, train, reads)
+    columns = guess.targets
     notes = [*(note for table in tables.values() for note in table.notes), *guess.notes]
     needed = () if guess.modality == "table" else guess.inputs  # A table's encoder fills in what is missing.
     ledger = Ledger({part: table.num_rows for part, table in tables.items()})
@@ -160,6 +152,20 @@ def open_rows(
     rows = Rows(table, split, task, target, codes, guess.inputs, columns, ledger, guess.modality, told, unlabelled)
     _check_metrics(recipe, rows)
     return _without_unseen(rows)
+
+
+def guessed(recipe: Recipe, train: Table, reads: Callable[[Modality], Modality]) -> guessing.Guess:
+    """What is read and predicted, as far as the recipe does not say; DataError where that cannot be told."""
+    asked = recipe.data
+    inputs = None if asked.inputs == "auto" else asked.inputs
+    targets = () if asked.target == "auto" else (asked.target,) if isinstance(asked.target, str) else asked.target
+    return guessing.guess(
+        train,
+        inputs=inputs,
+        target=None if asked.target == "auto" else asked.target,
+        task=None if recipe.task == "auto" else recipe.task.name,
+        modality=reads(guessing.modality_of(train, inputs or (), targets)),
+    )
 
 
 def _check_metrics(recipe: Recipe, rows: Rows) -> None:

@@ -82,14 +82,8 @@ def duplicates(table: Table, target: Numbers, split: Split, how: str) -> Cleaned
         why = "another training row has the same inputs and target"
         entry = _entry(table, "train", "duplicates", "dropped", rows, why)
         return Cleaned(_without(split, rows), (entry,), len(rows))
-    return Cleaned(
-        split,
-        (),
-        len(rows),
-        (
-            f"{_rows(rows)} of train repeat{'s' * (len(rows) == 1)} another: {_named(table, rows)}{_remedy('duplicates')}",
-        ),
-    )
+    note = f"{_rows(rows)} of train repeat{'s' * (len(rows) == 1)} another: {_named(table, rows)}"
+    return Cleaned(split, (), len(rows), (note + _remedy("duplicates"),))
 
 
 def conflicts(table: Table, target: Numbers, split: Split, how: str) -> Cleaned:

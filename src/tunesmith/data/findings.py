@@ -190,7 +190,8 @@ def _values(table: Table, guess: Guess | None) -> Iterator[Finding]:
         far = int((np.maximum(low - found, found - high) > FAR * (high - low)).sum()) if high > low else 0
         if 0 < far <= 0.01 * len(found):
             top = known[-1] if known[-1] - high > low - known[0] else known[0]
-            what = f'"{name}" has {far} value{"s" * (far != 1)} more than {FAR:.0f} interquartile ranges out, up to {top:.6g}'
+            out = f"more than {FAR:.0f} interquartile ranges out, up to {top:.6g}"
+            what = f'"{name}" has {far} value{"s" * (far != 1)} {out}'
             yield Finding("outliers", what, "are they right?", far)
 
 

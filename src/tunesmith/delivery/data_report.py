@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from tunesmith.assemble import accounts, opened
-from tunesmith.assemble.rows import Objects, Rows, open_rows, read_tables, without_unreadable
-from tunesmith.data import columns, profile
+from tunesmith.assemble.rows import Objects, Rows, guessed, open_rows, read_tables, without_unreadable
+from tunesmith.data import profile
 from tunesmith.data.columns import Guess
 from tunesmith.data.findings import Finding, findings
 from tunesmith.data.items import Modality
@@ -105,15 +106,11 @@ def _number(columns: tuple[Column, ...]) -> str:
 
 def _guessed(recipe: Recipe, train: Table) -> tuple[Guess | None, str]:
     """What is read and predicted, as text, images or sounds, else as a table; or why that cannot be told."""
-    data, why = recipe.data, ""
-    asked = {
-        "inputs": None if data.inputs == "auto" else data.inputs,
-        "target": None if data.target == "auto" else data.target,
-        "task": None if recipe.task == "auto" else recipe.task.name,
-    }
-    for modality in (None, "table"):
+    why = ""
+    ways: tuple[Callable[[Modality], Modality], ...] = (lambda modality: modality, lambda _modality: "table")
+    for reads in ways:
         try:
-            return columns.guess(train, **asked, modality=modality), ""  # type: ignore[arg-type]
+            return guessed(recipe, train, reads), ""
         except DataError as error:
             why = why or str(error)
     return None, why
