@@ -7,9 +7,11 @@ import io
 import json
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
+import tunesmith as package
 from tunesmith.testing import tiny_pictures, tiny_rows
 
 FAST = ("train.length=1 steps", "train.lr=1e-2", "model.head=pooled", 'evaluate.metrics=["accuracy"]')
@@ -88,6 +90,26 @@ def test_pictures_are_opened_and_compared_by_what_is_in_them(tunesmith, tmp_path
     assert answer.code == 0, answer.err
     assert "cannot be read" in answer.out and "3.png" in answer.out and "1 left out" in answer.out
     assert "of 36 test rows 4 are the same as a row of a part before" in answer.out
+
+
+def test_a_picture_that_was_saved_again_is_found_in_the_other_part(tunesmith, tmp_path):
+    draw = np.random.default_rng(0)
+    for part, number in (("train", 30), ("test", 12)):
+        for row in range(number):
+            folder = tmp_path / "set" / part / ("red", "blue")[row % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            rough = Image.fromarray(draw.integers(0, 256, (5, 6, 3)).astype(np.uint8))
+            rough.resize((120, 100), Image.Resampling.BICUBIC).save(folder / f"{row}.png")
+    first = Image.open(tmp_path / "set" / "train" / "red" / "4.png")
+    first.point(lambda value: 0.9 * value + 10).save(tmp_path / "set" / "test" / "red" / "again.jpg", quality=80)
+    answer = tunesmith("check", tmp_path / "set")
+    assert "of 13 test rows 0 are the same as a row of a part before, and 1 nearly the same" in answer.out, answer.out
+
+
+def test_labels_in_lists_beside_files_with_words_in_their_names(tmp_path, tone):
+    names = [str(tone(tmp_path / f"{row}_{('anna', 'bert')[row % 2]}.wav", 300 + row)) for row in range(12)]
+    report = package.check({"sound": names, "tags": [["a"], ["a", "b"], ["b"]] * 4}, target="tags", task="multilabel")
+    assert any("anna, bert" in str(finding) for finding in report.findings)
 
 
 def test_a_run_keeps_its_ledger_and_every_row_and_token_is_in_it(tunesmith, reviews, bert, tmp_path):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tunesmith.data import features, media
+from tunesmith.data.cleaning import numbered
 from tunesmith.data.columns import Guess
 from tunesmith.data.profile import ID_NAME, codes, is_missing
 from tunesmith.data.table import Table, is_text
@@ -231,9 +232,7 @@ def _parts_of_names(table: Table, name: str, guess: Guess | None) -> Iterator[Fi
     split = [re.split(r"[_\-. ]", stem) for stem in stems]
     if len({len(parts) for parts in split}) != 1 or len(split[0]) < 2:
         return
-    label = np.zeros(len(split), np.int64)
-    if guess is not None and guess.targets[0] in table.column_names:
-        label = _codes(table.column(guess.targets[0]), most=len(split)) if table.num_rows else label  # type: ignore[assignment]
+    label = np.zeros(len(split), np.int64) if guess is None else numbered(table, guess.targets)
     for place in range(len(split[0])):
         words = [parts[place] for parts in split]
         distinct = sorted(set(words))
@@ -259,7 +258,7 @@ LOOKS: tuple[Callable[[Table, Guess | None], Iterator[Finding]], ...] = (
 """In the order in which they are told."""
 
 
-def _codes(values: pa.ChunkedArray, most: int = 0) -> Numbers | None:
+def _codes(values: pa.ChunkedArray) -> Numbers | None:
     """Categories, or steps of numbers, as whole numbers; None for what has too many values to stand for anything."""
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
         return None
@@ -268,7 +267,7 @@ def _codes(values: pa.ChunkedArray, most: int = 0) -> Numbers | None:
     if np.isnan(found).mean() < 0.5 and distinct > STEPS:
         borders = np.unique(np.nanquantile(found[np.isfinite(found)], np.linspace(0, 1, STEPS + 1)[1:-1]))
         return np.where(np.isnan(found), len(borders) + 1, np.searchsorted(borders, found)).astype(np.int64)
-    if distinct > max(most, len(values) / 4):
+    if distinct > len(values) / 4:
         return None
     return codes(values)[0]
 
