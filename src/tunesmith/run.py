@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -84,24 +85,42 @@ class Run:
         return "give the folder that a fit left"
 
 
+FIRST = ("environment.json", "recipe.toml", "split.parquet", "ledger.json")
+"""The files that are written before data.json, in this order."""
+
+
 def is_run(path: Path) -> bool:
     """Whether `path` is a run folder."""
     return (path / "recipe.toml").is_file() and (path / "data.json").is_file()
+
+
+def is_free(path: Path) -> bool:
+    """Whether a run may begin at `path`: absent, empty, or with no more than a run left that was killed before its
+    data.json was written."""
+    if not path.exists():
+        return True
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}
+    names -= {name for name in names for first in (*FIRST, "data.json") if fnmatch(name, f".{first}.*.tmp")}
+    return not names or (FIRST[0] in names and names <= set(FIRST))
 
 
 def open_run(path: Path | str, *, finished: bool = True) -> Run:
     """The Run at `path`; an error that says what it is instead, or how to finish it."""
     run = Run(Path(path))
     if not is_run(run.path):
-        what = "no such folder" if not run.path.exists() else "is not a run folder"
-        raise TunesmithError(what, where=str(path), remedy="give the folder that a fit left (it holds recipe.toml)")
+        what, remedy = "is not a run folder", "give the folder that a fit left (it holds recipe.toml and data.json)"
+        if not run.path.exists():
+            what = "no such folder"
+        elif (run.path / FIRST[0]).is_file() and is_free(run.path):
+            what, remedy = "this run was stopped before it had begun", "give the command again that began it"
+        raise TunesmithError(what, where=str(path), remedy=remedy)
     if finished and not run.finished:
         raise TunesmithError("this run did not finish", where=str(path), remedy=f"tunesmith fit --resume {path}")
     return run
 
 
 def new_run(out: Path | str | None, name: str) -> Run:
-    """A Run at `out`, which must be absent or empty, or at the first free `runs/NAME-DATE-N`."""
+    """A Run at `out`, which must be free (`is_free`), or at the first absent `runs/NAME-DATE-N`."""
     if out is None:
         day = time.strftime("%Y%m%d")
         number = 1
@@ -109,7 +128,8 @@ def new_run(out: Path | str | None, name: str) -> Run:
             number += 1
     else:
         path = Path(out)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            remedy = f"choose another --out, or continue it: tunesmith fit --resume {path}"
+        if not is_free(path):
+            resume = f", or continue it: tunesmith fit --resume {path}" if is_run(path) else ""
+            remedy = f"choose another --out{resume}"
             raise TunesmithError("the output folder is not empty", where=str(path), remedy=remedy)
     return Run(path)

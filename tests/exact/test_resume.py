@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tunesmith.run import FIRST, is_free
 from tunesmith.testing import tiny_model, tiny_rows
 
 LENGTH = 24
@@ -114,8 +115,7 @@ def killed_at_random(seed, run, begin, process, seconds):
     lot = random.Random(seed)
     begin(run, signal=signal.SIGKILL, after=lot.uniform(0.05, 1.0) * seconds)
     for _ in range(2):
-        if not (run / "data.json").exists():
-            shutil.rmtree(run, ignore_errors=True)
+        if not (run / "data.json").exists():  # Killed before it had begun: the same command begins it.
             begin(run, signal=signal.SIGKILL, after=lot.uniform(0.2, 1.0) * seconds)
         else:
             process("fit", "--resume", run, signal=signal.SIGKILL, after=lot.uniform(0.05, 1.0) * seconds)
@@ -127,6 +127,35 @@ def killed_at_random(seed, run, begin, process, seconds):
 def test_a_run_killed_at_random_times_is_bit_equal(tmp_path, begin, process, unbroken, assert_equal):
     killed_at_random(0, tmp_path / "run", begin, process, unbroken[1])
     assert_equal(tmp_path / "run", unbroken[0])
+
+
+def test_a_run_killed_before_it_had_begun_is_begun_by_the_same_command(
+    tmp_path, begin, process, unbroken, assert_equal
+):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in FIRST[:3]:
+        shutil.copy(unbroken[0] / name, run)
+    (run / f".{FIRST[3]}.4711.tmp").write_text("[{")
+    code, text = process("fit", "--resume", run)
+    assert code == 1 and "stopped before it had begun" in text and "again" in text
+    assert begin(run)[0] == 0
+    assert_equal(run, unbroken[0])
+    code, text = begin(run)
+    assert code == 1 and "not empty" in text and f"--resume {run}" in text
+    assert not list(run.glob(".*.tmp"))
+
+
+BEGUN = [FIRST[:count] for count in range(5)] + [(".recipe.toml.7.tmp",)]
+TAKEN = [("recipe.toml",), (".mine.7.tmp",), (*FIRST, "mine.txt"), (*FIRST, "data.json")]
+
+
+@pytest.mark.parametrize(("names", "free"), [(names, True) for names in BEGUN] + [(names, False) for names in TAKEN])
+def test_a_run_begins_where_nothing_is_or_only_what_a_killed_one_left(names, free, tmp_path):
+    for name in names:
+        (tmp_path / name).touch()
+    assert is_free(tmp_path) == free
+    assert not is_free(tmp_path / names[0]) if names else is_free(tmp_path / "absent")
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def test_a_disk_without_space_is_told_before_anything_is_written(refused, csv, b
 def test_an_output_folder_that_is_not_empty_is_never_touched(refused, csv, bert, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    refused(("not empty", "--out", "--resume"), *_fit(csv, bert, tmp_path))
+    refused(("not empty", "--out"), *_fit(csv, bert, tmp_path))
 
 
 COMMANDS = {

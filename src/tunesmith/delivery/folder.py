@@ -42,8 +42,9 @@ def begin(job: Job, out: Path | str | None) -> Run:
     if job.machine.first:
         try:
             run.path.mkdir(parents=True, exist_ok=True)
-            write_text(run.path / "recipe.toml", recipe_file.dump(job.recipe, job.reasons))
+            sweep(run.path)
             run.write("environment.json", environment(job))
+            write_text(run.path / "recipe.toml", recipe_file.dump(job.recipe, job.reasons))
             _write_split(job, run)
             run.write("ledger.json", job.rows.ledger.as_json())
             run.write("data.json", fingerprint(job))
