@@ -183,7 +183,8 @@ def measure(data: Path, body: str, strategy: str, seed: int, settings: list[str]
             quiet=True,
         )
         score = run.scores["test"]["accuracy"]
-        return {"accuracy": score["value"], "seconds": round(time.perf_counter() - started, 1)}
+        found = {"accuracy": score["value"], "seconds": round(time.perf_counter() - started, 1)}
+        return found | (run.measured.get("augment") or {})
 
 
 def table(results: list[dict[str, Any]]) -> str:

@@ -77,7 +77,7 @@ def measure(folder: Path, split: str, seed: int, settings: list[str]) -> dict[st
             "seconds": round(seconds, 1),
             "steps": max(event["step"] for event in events if event["event"] == "step"),
             "set": settings,
-        }
+        } | (run.measured.get("augment") or {})
 
 
 def table(results: list[dict[str, Any]]) -> str:

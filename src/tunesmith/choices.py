@@ -10,6 +10,7 @@ import numpy as np
 
 from tunesmith.assemble import surgery
 from tunesmith.assemble.job import Job, Tell
+from tunesmith.data.augment import USUAL
 from tunesmith.delivery import scores
 from tunesmith.errors import RecipeError
 from tunesmith.evaluation.intervals import rising
@@ -17,6 +18,13 @@ from tunesmith.evaluation.linear import score_features
 from tunesmith.recipe.schema import Choice
 from tunesmith.training import gradient_norms, measure, phases
 from tunesmith.training.state import State
+
+Folds = list[tuple[np.ndarray, np.ndarray]]
+"""Pairs of places among some rows: those that train, and those that are asked."""
+HeldOut = tuple[int, dict[int, np.ndarray]]
+"""The attempt that did not collapse, and epoch -> outputs of the rows that were asked."""
+SURE = 0.9
+"""The share of resamples in which augmentation must be better to be kept."""
 
 
 def with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
@@ -76,6 +84,37 @@ def _measured_heads(job: Job) -> dict[str, float]:
 
     found = {name: score_features(values, codes, folds, outputs, value) for name, values in features.items()}
     return {name: value for name, value in found.items() if not np.isnan(value)}
+
+
+def with_augment(
+    job: Job, held_out: Callable[..., HeldOut], tell: Tell
+) -> tuple[Job, dict[str, Any] | None, HeldOut | None]:
+    """With `data.augment = "auto"`: the job is trained (`held_out`, the pipeline's) without the usual augmentation and
+    with it, and keeps it only if rows that neither trained on accept it: the validation rows, or where these are too
+    few to tell, folds of the training rows. Of a run that sets no row aside, what these were answered comes with it."""
+    if job.recipe.data.augment != "auto" or job.augmented is None:
+        return job, None, None
+    name, split, plain = USUAL[job.rows.modality], job.rows.split, replace(job, augmented=None)
+    if job.rows.few_judges:
+        rows, folds = split.train, job.rows.folds(split.train)
+        asked = rows
+    else:
+        rows, asked, count = np.concatenate([split.train, split.valid]), split.valid, len(split.train)
+        folds = [(np.arange(count), np.arange(count, len(rows)))]
+    times = f"{len(folds)} times each " if len(folds) > 1 else ""
+    tell(f"data.augment = auto: trains {times}without and with {name}, to compare them on {len(asked)} held-out rows")
+    found = [held_out(tried, rows, folds, tell) for tried in (plain, job)]
+    sign = 1 if rising(job.select) else -1
+    best = [max(each.values(), key=lambda outputs: sign * scores.value_of(job, asked, outputs)) for _, each in found]
+    without, with_it = (scores.value_of(job, asked, outputs) for outputs in best)
+    share = scores.share_better(job, asked, *best)
+    kept = bool(sign * with_it > sign * without and share >= SURE)
+    tell(
+        f"{name} {'is kept' if kept else 'is not kept'}: {job.select} {with_it:.3f} with it, {without:.3f} without "
+        f"(better in {share:.0%} of resamples of these rows; {SURE:.0%} are asked)"
+    )
+    result = {"name": name, "kept": kept, "with": with_it, "without": without, "share_better": round(share, 4)}
+    return (job if kept else plain), result, found[kept] if job.rows.cross_validated else None
 
 
 def with_micro(job: Job, tell: Tell) -> tuple[Job, int]:

@@ -17,6 +17,7 @@ from tunesmith.assemble.feeds import Feed
 from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
+from tunesmith.choices import Folds, HeldOut
 from tunesmith.delivery import attempts, folder, scores
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
@@ -72,8 +73,8 @@ def run_recipe(
 
 
 def measured(job: Job, run: Run, tell: Tell) -> Job:
-    """Settle what must be measured on the rows (head, micro-batch, and the length where no row is set aside), and
-    write it to measured.json; a resume reads it there."""
+    """Settle what must be measured on the rows (head, micro-batch, whether augmentation helps, and the length where no
+    row is set aside), and write it to measured.json; a resume reads it there."""
     stored = run.measured if (run.path / "measured.json").is_file() else {}
     if not stored:
         started = time.perf_counter()
@@ -81,8 +82,9 @@ def measured(job: Job, run: Run, tell: Tell) -> Job:
         job, stored["micro"] = choices.with_micro(job, tell)
         job, stored["stages"] = choices.with_stages(job, steps, tell)
         stored["target"] = job.rows.target.as_json()
+        job, stored["augment"], known = choices.with_augment(job, held_out, tell)
         if job.rows.cross_validated:
-            stored["length"] = cross_validate(job, run, tell)
+            stored["length"] = cross_validate(job, run, tell, known)
         stored = job.machine.agree(stored)
         if job.machine.first:
             run.write("measured.json", stored)
@@ -92,6 +94,8 @@ def measured(job: Job, run: Run, tell: Tell) -> Job:
     rows = replace(job.rows, target=Target.from_json(stored["target"]))
     job = surgery.with_stages(job, stored["stages"]["train"]) if stored.get("stages") else job
     job = remedy.remedied(job) if length and length.get("attempt") else job
+    if stored.get("augment") and not stored["augment"]["kept"]:
+        job = replace(job, augmented=None)
     return replace(job, rows=rows, head=head, micro=stored["micro"], epochs=length and length["epochs"])
 
 
@@ -229,15 +233,31 @@ def out_of_patience(job: Job, state: State) -> bool:
     return sum(1 for score in since if score["phase"] == len(job.plan.phases) - 1) >= patience
 
 
-def cross_validate(job: Job, run: Run, tell: Tell, attempt: int = 0) -> dict[str, Any]:
-    """Train on folds of the training rows; the number of epochs whose held-out score is best, and the held-out outputs
-    at that epoch, which are the honest valid predictions of a run that sets no row aside."""
+def cross_validate(job: Job, run: Run, tell: Tell, known: HeldOut | None = None) -> dict[str, Any]:
+    """Train on folds of the training rows, unless that is `known`; the number of epochs whose held-out score is best,
+    and the held-out outputs at that epoch, which are the honest valid predictions of a run that sets no row aside."""
     rows = job.rows.split.train
     folds = job.rows.folds(rows)
+    attempt, found = known or held_out(job, rows, folds, tell)
+    values = {epoch: scores.value_of(job, rows, whole) for epoch, whole in found.items()}
+    best = max(values, key=lambda epoch: (values[epoch] if rising(job.select) else -values[epoch], -epoch))
+    if job.machine.first:
+        scores.save_folds(run, found[best])
+    tell(f"cross-validated {job.select}: {values[best]:.3f}, best after {best} of {max(values)} epochs")
+    # The last epoch may be a part of one, when the length is told in steps: then it is the recipe's own length.
+    length = {"epochs": best if best < max(values) else None, "folds": len(folds), "scores": values}
+    return length | ({"attempt": attempt} if attempt else {})
+
+
+def held_out(job: Job, rows: np.ndarray, folds: Folds, tell: Tell, attempt: int = 0) -> HeldOut:
+    """Train on one side of each fold, places in `rows`, and ask about the other: the attempt that did not collapse, and
+    epoch -> the outputs of all rows that were asked about, in the order of `rows`."""
+    asked = np.sort(np.concatenate([held for _, held in folds]))
     untouched = {name: tensor.detach().clone() for name, tensor in job.net().state_dict().items()}
-    held_out: dict[int, np.ndarray] = {}
+    found: dict[int, np.ndarray] = {}
     for number, (fitting, held) in enumerate(folds, 1):
-        tell(f"cross-validation: fold {number} of {len(folds)}")
+        if len(folds) > 1:
+            tell(f"cross-validation: fold {number} of {len(folds)}")
         net, feed = job.net(), job.feed(rows[fitting])
         net.load_state_dict(untouched)
         cadence, state = job.cadence(feed.steps_per_epoch), State(net, attempt=attempt)
@@ -247,25 +267,17 @@ def cross_validate(job: Job, run: Run, tell: Tell, attempt: int = 0) -> dict[str
         for event in steps(job, state, feed, cadence, tell=_say_nothing, watch=watch):
             if collapse.pending(state) is not None:
                 net.load_state_dict(untouched)
-                return cross_validate(attempts.again(job, state, tell), run, tell, 1) | {"attempt": 1}
+                return held_out(attempts.again(job, state, tell), rows, folds, tell, 1)
             last = event.step == cadence.total
             if last or (job.plan.shortens and due(event.step, feed.steps_per_epoch, last)):
                 epoch = -(-event.step // feed.steps_per_epoch)
-                nothing = np.full((len(rows), job.rows.target.num_outputs), np.nan, np.float32)
+                nothing = np.full((len(asked), job.rows.target.num_outputs), np.nan, np.float32)
                 with evaluated(state.optimizer), regularization.judged(job, state, feed):
                     encoded = job.encoded if job.average.scored else feed.plain
                     outputs = outputs_of(net, encoded, rows[held], job.machine)
-                held_out.setdefault(epoch, nothing)[held] = outputs
+                found.setdefault(epoch, nothing)[np.searchsorted(asked, held)] = outputs
         net.load_state_dict(untouched)
-    values = {
-        epoch: scores.value_of(job, rows, whole) for epoch, whole in held_out.items() if not np.isnan(whole).any()
-    }
-    best = max(values, key=lambda epoch: (values[epoch] if rising(job.select) else -values[epoch], -epoch))
-    if job.machine.first:
-        scores.save_folds(run, held_out[best])
-    tell(f"cross-validated {job.select}: {values[best]:.3f}, best after {best} of {max(values)} epochs")
-    # The last epoch may be a part of one, when the length is told in steps: then it is the recipe's own length.
-    return {"epochs": best if best < max(values) else None, "folds": len(folds), "scores": values}
+    return attempt, {epoch: whole for epoch, whole in found.items() if not np.isnan(whole).any()}
 
 
 def _say_nothing(_line: str) -> None:

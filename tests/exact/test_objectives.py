@@ -22,7 +22,8 @@ def place(tmp_path_factory, write_rows):
     # One row of 41 is left for the last batch of 8: the second rank has no row with a target.
     write_rows(folder / "rows.csv", tiny_rows(41, 3))
     write_rows(folder / "valid.csv", tiny_rows(12, 3, seed=1))
-    write_rows(folder / "more.csv", {"text": tiny_rows(29, 3, seed=2)["text"]})
+    # Rows without a target may be longer than any with one.
+    write_rows(folder / "more.csv", {"text": [f"{text} {text}" for text in tiny_rows(29, 3, seed=2)["text"]]})
     return folder
 
 

@@ -4,8 +4,9 @@ Each is a function of the step: the same on every rank, and after a resume."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,13 @@ import torch
 
 from tunesmith import plugins
 from tunesmith.assemble.rows import Rows
-from tunesmith.data.augment import AugmentedRows, FixedViews
+from tunesmith.data.augment import USUAL
+from tunesmith.data.augmented import Augmentation, AugmentedRows, Changeable, FixedViews
 from tunesmith.data.batch import FIRST, MAIN, SECOND, Batch
-from tunesmith.data.encoded import Encoded
-from tunesmith.data.encoders.text import TextRows, encode_texts
+from tunesmith.data.encoded import Encoded, Encoder
+from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.data.items import reading
+from tunesmith.data.mixing import Mix, Mixture
 from tunesmith.data.order import balanced, epoch_batches, parts
 from tunesmith.errors import DataError, Problem, RecipeError
 from tunesmith.objectives.objective import reads
@@ -76,8 +79,13 @@ class Feed:
     def __call__(self, step: int) -> tuple[list[Batch], int]:
         epoch, index = divmod(step, self.steps_per_epoch)
         rows = self.epoch(epoch)[index]
-        cut = parts(rows, micro=self.micro, world=self.machine.world)
-        return [self.make(part, epoch) for part in cut[self.machine.rank :: self.machine.world]], len(rows)
+        cut = parts(np.arange(len(rows)), micro=self.micro, world=self.machine.world)
+        mixture = None if self.mix is None else self.mix.drawn(rows, self.seed, step)
+        made = [
+            self.make(rows[part], epoch, None if mixture is None else mixture.take(part))
+            for part in cut[self.machine.rank :: self.machine.world]
+        ]
+        return made, len(rows)
 
     def epoch(self, number: int) -> list[npt.NDArray[np.int64]]:
         """The row numbers of each batch of an epoch."""
@@ -90,8 +98,16 @@ class Feed:
             self._epoch = (number, [rows[positions] for positions in batches])
         return self._epoch[1]
 
-    def make(self, rows: npt.NDArray[np.int64], view: int | None = None) -> Batch:
-        """The Batch of some rows, on the device; with a view, as the augmentation changes them if there is one."""
+    @property
+    def mix(self) -> Mix | None:
+        """How the rows of a step are mixed with each other."""
+        return None if self.augmented is None else self.augmented.augmentation.mix
+
+    def make(self, rows: npt.NDArray[np.int64], view: int | None = None, mixture: Mixture | None = None) -> Batch:
+        """The Batch of some rows, on the device; with a view, as the augmentation changes them if there is one; with a
+        mixture, others of their step mixed in."""
+        if mixture is not None and view is not None:
+            return self._mixed(rows, view, mixture)
         if self.augmented is None or view is None:
             with reading(fold(self.seed, "epoch", view or 0)):
                 inputs = self.machine.put(self.plain.batch(rows))
@@ -102,6 +118,15 @@ class Feed:
         target = self.codes[torch.from_numpy(rows)].to(self.machine.device)
         weight = torch.ones(len(rows), device=self.machine.device)
         return Batch(tuple(int(row) for row in rows), {MAIN: inputs}, target, weight)
+
+    def _mixed(self, rows: npt.NDArray[np.int64], view: int, mixture: Mixture) -> Batch:
+        assert self.augmented is not None
+        mixed, share = mixture.mixed(self.augmented.batch(rows, view), self.augmented.batch(mixture.others, view))
+        device = self.machine.device
+        target, others = (self.codes[torch.from_numpy(some)].to(device) for some in (rows, mixture.others))
+        weight = torch.ones(len(rows), device=device)
+        inputs = {MAIN: self.machine.put(mixed)}
+        return Batch(tuple(int(row) for row in rows), inputs, target, weight, others, share.to(device))
 
     @property
     def plain(self) -> Encoded | CachedRows:
@@ -222,7 +247,8 @@ class Unlabelled:
     def longest(self, num_rows: int) -> Batch:
         """The longest rows, with targets or without: these have two views."""
         longest, lengths = self.feed.longest(num_rows), self.rows.encoded.lengths
-        if lengths is None or lengths.max() <= max(map(len, longest.inputs[MAIN]["attention_mask"])):
+        known = self.feed.encoded.lengths
+        if lengths is None or known is None or lengths.max() <= known[self.feed.rows].max():
             return longest
         return self.make(np.argsort(-lengths, kind="stable")[: max(1, num_rows // 2)], 0, 1.0)
 
@@ -240,19 +266,40 @@ def steps_of(choice: Choice, feed: Feed, unlabelled: AugmentedRows | None) -> St
     return Unlabelled(feed, unlabelled, ratio, plain=divergence == "sharpened")
 
 
-def augmented_rows(recipe: Recipe, rows: Rows, encoded: Encoded) -> tuple[AugmentedRows | None, AugmentedRows | None]:
-    """The training rows as the recipe augments them, and the rows without a target."""
+def augmented_rows(
+    recipe: Recipe, rows: Rows, encoded: Encoded, encoder: Encoder, embeddings: Callable[[], torch.Tensor]
+) -> tuple[AugmentedRows | None, AugmentedRows | None]:
+    """The training rows as the recipe augments them ("auto": as it would), and the rows without a target.
+
+    `embeddings` gives the model's own table of them, for what replaces words by their neighbours in it."""
     choice = recipe.data.augment
+    if choice == "auto":
+        if rows.modality not in USUAL:
+            raise RecipeError(f"nothing augments {PLURALS[rows.modality]}", where="data.augment", remedy="leave it out")
+        choice = Choice(name=USUAL[rows.modality])
     if choice is None:
         return None, None
-    if not isinstance(encoded, TextRows):
-        what = f"{choice.name} changes texts, and the model reads {PLURALS[rows.modality]}"
-        raise RecipeError(what, where="data.augment", remedy="leave data.augment out")
-    made = plugins.get("augment", choice.name)(**choice.options)
-    augmented = AugmentedRows(encoded, made, recipe.seed)
+    made: Augmentation = plugins.get("augment", choice.name)(**choice.options)
+    if made.modality != rows.modality:
+        what = f"{choice.name} changes {PLURALS[made.modality]}, and the model reads {PLURALS[rows.modality]}"
+        fitting = USUAL.get(rows.modality)
+        remedy = f"use {fitting}" if fitting else "leave data.augment out"
+        raise RecipeError(what, where="data.augment", remedy=remedy)
+    if made.neighbours is not None and isinstance(encoder, TextEncoder):
+        made = replace(made, change=made.neighbours(embeddings, encoder.tokenizer))
+    changeable = cast("Changeable", encoded)
+    changeable.changed(rows.split.train[:1], lambda _place, value: value)
+    augmented = AugmentedRows(changeable, made, recipe.seed)
     if rows.unlabelled is None:
         return augmented, None
-    more = encode_texts(rows.unlabelled, rows.inputs, encoded.tokenizer, encoded.max_length)
+    if isinstance(encoder, TextEncoder):
+        # As long as the longest row with a target, which is what a resume reads in the recipe.
+        encoder = replace(encoder, max_length=min(encoder.max_length, encoded.longest))
+    more = cast("Changeable", encoder.encode(rows.unlabelled, rows.inputs))
+    if more.unreadable:
+        row, why = next(iter(more.unreadable.items()))
+        where = rows.unlabelled.where(row)
+        raise DataError(f"cannot be read: {why}", where=where, remedy="leave the row out of data.unlabelled")
     return augmented, AugmentedRows(more, made, recipe.seed)
 
 
@@ -266,12 +313,21 @@ def check_reads(recipe: Recipe, plan: Plan) -> None:
             problems.append(Problem(f"{name} reads rows without a target", "objective", "set data.unlabelled = FILE"))
         if data.augment is None:
             problems.append(Problem(f"{name} compares augmented views", "objective", "set data.augment = words"))
-        elif recipe.objective.options.get("divergence") == "symmetric" and data.augment.options.get("views") == 1:
+        elif (
+            isinstance(data.augment, Choice)
+            and recipe.objective.options.get("divergence") == "symmetric"
+            and data.augment.options.get("views") == 1
+        ):
             what = "the symmetric divergence compares two views"
             problems.append(Problem(what, "data.augment", "give views = 2 or more, or leave views out"))
     elif data.unlabelled is not None:
         what = f'"data.unlabelled" has no effect with the objective {recipe.objective.name}'
         problems.append(Problem(what, "recipe", "use objective = consistency"))
+    if "unlabelled" in kinds and data.augment == "auto":
+        problems.append(Problem(f"{kinds['unlabelled']} needs its views", "data.augment", "name a way, such as words"))
+    if "pairs" in kinds and isinstance(data.augment, Choice) and {"mixup", "cutmix"} & set(data.augment.options):
+        what = f"{kinds['pairs']} compares rows of one class, and mixed rows have none"
+        problems.append(Problem(what, "data.augment", "leave mixup and cutmix out"))
     head = recipe.model.head
     if "pairs" in kinds and head != "auto" and head.name == "own":
         what = f"{kinds['pairs']} compares pooled features, and the model's own head has none"

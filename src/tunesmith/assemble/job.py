@@ -17,7 +17,7 @@ from tunesmith import plugins
 from tunesmith.assemble import accounts, opened
 from tunesmith.assemble.feeds import Feed, Steps, augmented_rows, check_reads, steps_of
 from tunesmith.assemble.rows import Objects, Rows, open_rows, without_unreadable
-from tunesmith.data.augment import AugmentedRows
+from tunesmith.data.augmented import AugmentedRows
 from tunesmith.data.encoded import Encoded, Encoder
 from tunesmith.data.split import PART_OF
 from tunesmith.duration import Duration
@@ -246,7 +246,7 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
         what = f"data.sampler = balanced draws classes alike, and this is a {rows.task.name}"
         raise RecipeError(what, remedy="leave it out")
     check_reads(recipe, plan)
-    augmented, unlabelled = augmented_rows(recipe, rows, encoded)
+    augmented, unlabelled = augmented_rows(recipe, rows, encoded, encoder, lambda: pretrained.embeddings)
     facts = facts_of(rows, pretrained, encoded, machine, plan)
     recipe, reasons = resolve(_with_places(recipe, objects), facts)
     for line in (*encoded.notes, *_told(rows, encoded, encoder)):

@@ -8,7 +8,8 @@ import numpy as np
 
 from tunesmith.assemble.feeds import Feed
 from tunesmith.assemble.job import Job, Tell
-from tunesmith.data.augment import fixed_views
+from tunesmith.data.augmented import fixed_views
+from tunesmith.data.encoded import Encoded
 from tunesmith.errors import MachineError
 from tunesmith.models.prefix import Uncacheable, frozen_depth
 from tunesmith.training.frozen import CachedRows, cached_rows, compare
@@ -25,14 +26,15 @@ def kept_rows(
         return None
     started = time.perf_counter()
     phase = job.plan.phases[state.phase].name
-    rows, encoded, passes = np.union1d(job.rows.split.train, job.rows.split.valid), job.encoded, 1
+    rows, passes = np.union1d(job.rows.split.train, job.rows.split.valid), 1
+    encoded: Encoded = job.encoded
     try:
         if feed.augmented is not None:
-            feed.views = feed.views or fixed_views(feed.augmented, job.rows.split.train)
-            if feed.views is None:
-                raise Uncacheable("the rows are augmented anew in each epoch (data.augment.views fixes their number)")
-            encoded, passes = feed.views.encoded, feed.views.count
-            rows = np.arange(encoded.table.num_rows)
+            views = feed.views or fixed_views(feed.augmented, job.rows.split.train)
+            if isinstance(views, str):
+                raise Uncacheable(views)
+            feed.views, encoded, passes = views, views.encoded, views.count
+            rows = np.arange(views.num_rows)
         once = num_steps <= passes * feed.steps_per_epoch
         kept = cached_rows(state.net, encoded, rows, job.machine, how, only_found=once)
     except Uncacheable as reason:

@@ -28,6 +28,8 @@ from tunesmith.tasks.task import Target, Task, as_label
 OF_POSITIVE = ("precision", "recall", "f1")
 """Metrics of the positive label of a binary task."""
 
+FEWEST_JUDGES = 300
+"""Of 300 validation rows the difference of two scores still has a standard error of about two points."""
 FEW_ROWS = 200
 """Under so many rows a cross-validation has five folds."""
 
@@ -67,6 +69,11 @@ class Rows:
     def cross_validated(self) -> bool:
         """Whether no row is set aside to choose by: all train, and choices are made by cross-validation."""
         return self.split.how == "all"
+
+    @property
+    def few_judges(self) -> bool:
+        """Whether the validation rows are too few to tell a small gain from noise."""
+        return len(self.split.valid) < FEWEST_JUDGES
 
     @property
     def metrics(self) -> tuple[str, ...]:

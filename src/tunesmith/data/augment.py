@@ -1,117 +1,236 @@
-"""Augmentation: texts changed at random, each way a function; what it draws depends on seed, view and row alone."""
+"""The ways to augment training rows, each a function: words, images, randaugment, trivialaugment, sounds, columns."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from torch import Tensor
+from PIL import Image
 
-from tunesmith.data.encoders.text import TextRows, encode_texts, pad, read_texts, tokenize
-from tunesmith.data.table import Table
+from tunesmith.data import image_changes, sound_changes, table_changes, word_changes
+from tunesmith.data.augmented import Augmentation
+from tunesmith.data.mixing import Mix
+from tunesmith.data.sound_changes import Wave
+from tunesmith.data.table_changes import Cells
 from tunesmith.errors import RecipeError
-from tunesmith.seeds import fold
 
-_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_WORD = re.compile(rf"(\s*)([{_IDEOGRAPHS}]|[^\s{_IDEOGRAPHS}]+)")
-"""White space and the word after it; a Chinese or Japanese character is a word."""
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What changes a text: `change(text, random) -> text`; and how many `views` a row has, None = without end."""
-
-    change: Callable[[str, np.random.Generator], str]
-    views: int | None = None
+WHERE = "data.augment"
+USUAL = {"text": "words", "image": "images", "sound": "sounds", "table": "columns"}
+"""What rows of this kind are tried with where the recipe says "auto"."""
 
 
-@dataclass(frozen=True)
-class AugmentedRows:
-    """The rows of `encoded` as an augmentation changes them: pure in the seed, the row and the view."""
+def words(
+    *,
+    delete: float = 0.1,
+    swap: float = 0.1,
+    replace: float = 0.1,
+    insert: float = 0.1,
+    synonyms: str = "wordnet",
+    views: int | None = None,
+) -> Augmentation:
+    """Words left out, exchanged, replaced by synonyms, or synonyms put in, at random (EDA: Wei & Zou 2019).
 
-    encoded: TextRows
-    augmentation: Augmentation
-    seed: int
+    A lot decides which of the four happens to a view of a row. `delete`: each word is left out with this probability,
+    but never all. The others happen max(1, share * n) times to n words: two are exchanged (`swap`), one becomes a
+    synonym (`replace`), a synonym of one is put in anywhere (`insert`). A share of 0 means never. `synonyms`: "wordnet"
+    (English, comes with Tunesmith), "embeddings" (whole words nearest in the model's own table of embeddings, in any
+    language), or a file with words of one meaning in each line. `views`: each row has so many fixed views; if not
+    given, a new one in every epoch. Texts without spaces between words are changed by characters."""
+    shares = {"delete": delete, "swap": swap, "replace": replace, "insert": insert}
+    _shares(shares)
+    if not any(shares.values()):
+        raise RecipeError(f"{', '.join(shares)} are all 0", where=WHERE, remedy="leave data.augment out")
 
-    def batch(self, rows: Sequence[int] | np.ndarray, view: int) -> dict[str, Tensor]:
-        """Padded tensors (rows, tokens) of one view of the given row numbers, as those of `TextRows.batch`.
+    def changing(found: word_changes.Synonyms) -> Callable[[Any, np.random.Generator], Any]:
+        def change(text: Any, random: np.random.Generator) -> Any:
+            if isinstance(text, tuple):
+                return tuple(change(part, random) for part in text)
+            return word_changes.changed(text, random, found, shares)
 
-        With K fixed views the view is `view` modulo K."""
-        number = view if self.augmentation.views is None else view % self.augmentation.views
-        texts = read_texts(self.encoded.table, self.encoded.inputs, rows)
-        changed = [self.change(text, number, int(row)) for row, text in zip(rows, texts, strict=True)]
-        return pad(tokenize(self.encoded.tokenizer, changed, self.encoded.max_length), self.encoded.tokenizer)
+        return change
 
-    def change(self, text: Any, view: int, row: int) -> Any:
-        """A view of one text, or pair of texts."""
-        random = np.random.Generator(np.random.PCG64(fold(self.seed, "augment", view, row)))
-        if isinstance(text, tuple):
-            return tuple(self.augmentation.change(part, random) for part in text)
-        return self.augmentation.change(text, random)
-
-
-@dataclass(frozen=True)
-class FixedViews:
-    """All views of some rows, changed and encoded once: what `AugmentedRows` gives, without doing it in every epoch."""
-
-    encoded: TextRows
-    """View by view; in each the rows in their order."""
-    places: dict[int, int]
-    """Row number -> its place among the rows."""
-    count: int
-
-    def numbers(self, rows: Sequence[int] | np.ndarray, view: int) -> np.ndarray:
-        """The row numbers, in `encoded`, of a view of some rows."""
-        start = view % self.count * len(self.places)
-        return np.array([start + self.places[int(row)] for row in rows], dtype=np.int64)
-
-
-def fixed_views(augmented: AugmentedRows, rows: np.ndarray) -> FixedViews | None:
-    """The fixed views of `rows`; None where each epoch has another."""
-    count, encoded = augmented.augmentation.views, augmented.encoded
-    if count is None:
-        return None
-    texts = read_texts(encoded.table, encoded.inputs, rows)
-    changed = [
-        augmented.change(text, view, int(row)) for view in range(count) for row, text in zip(rows, texts, strict=True)
-    ]
-    columns = [changed] if len(encoded.inputs) == 1 else list(zip(*changed, strict=True))
-    table = Table(
-        pa.table(dict(zip(encoded.inputs, map(list, columns), strict=True))), origin=(("views", len(changed)),)
-    )
-    views = encode_texts(table, encoded.inputs, encoded.tokenizer, encoded.max_length)
-    return FixedViews(views, {int(row): place for place, row in enumerate(rows)}, count)
+    if synonyms == "embeddings":
+        return Augmentation(
+            changing(lambda word: ()),
+            _views(views),
+            neighbours=lambda table, tokenizer: changing(word_changes.neighbours(table(), tokenizer)),
+        )
+    if synonyms == "wordnet" or not (replace or insert):
+        return Augmentation(changing(word_changes.wordnet), _views(views))
+    table = word_changes.of_file(synonyms)
+    return Augmentation(changing(lambda word: table.get(word, ())), _views(views))
 
 
-def words(*, delete: float = 0.1, swap: float = 0.1, views: int | None = None) -> Augmentation:
-    """Words left out and exchanged at random (EDA: Wei & Zou 2019).
+def images(
+    *,
+    crop: float = 0.5,
+    flip: float = 0.5,
+    rotate: float = 10.0,
+    colour: float = 0.2,
+    blur: float = 0.0,
+    erase: float = 0.0,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    views: int | None = None,
+) -> Augmentation:
+    """A part of the picture, mirrored, turned, of other colours, blurred, a part of it erased.
 
-    Each word is left out with probability `delete`, but never all of them; of n words, max(1, `swap` * n) times two are
-    exchanged (0 = never). `views`: each row has so many fixed views; if not given, a new one in every epoch. Texts
-    without spaces between words are changed by characters."""
-    for name, share in (("delete", delete), ("swap", swap)):
-        if not 0 <= share < 1:
-            raise RecipeError(f"{name} = {share} is not a share of the words", where="data.augment", remedy="0 to 1")
-    if not delete and not swap:
-        raise RecipeError("delete and swap are both 0", where="data.augment", remedy="leave data.augment out")
+    `crop`: the smallest share of the area that stays (1 = all). `flip`: how probably left and right are exchanged.
+    `rotate`: degrees at most. `colour`: how far brightness, contrast and saturation are changed. `blur`: its standard
+    deviation at most, as a share of the shorter side. `erase`: how probably a rectangle takes the mean colour.
+    `mixup`, `cutmix`: the Beta distribution that the share of another picture is drawn from, blended over all of it
+    (Zhang et al. 2018) or put in place of a part (Yun et al. 2019); 0 = never. Pictures are changed at the size that
+    the model reads."""
+    _crops(crop, flip, rotate)
+    _shares({"colour": colour, "blur": blur}, below_one=True)
+    _shares({"erase": erase}, below_one=False)
+    mix = _mix(mixup, cutmix)
+    if crop == 1 and not (flip or rotate or colour or blur or erase or mix):
+        raise RecipeError("nothing would be changed", where=WHERE, remedy="leave data.augment out")
+
+    def change(image: Image.Image, random: np.random.Generator) -> Image.Image:
+        image = image_changes.placed(image, random, crop=crop, flip=flip, rotate=rotate)
+        image = image_changes.coloured(image, random, colour=colour) if colour else image
+        image = image_changes.blurred(image, random, blur=blur) if blur else image
+        return image_changes.erased(image, random, erase=erase) if erase else image
+
+    return Augmentation(change, _views(views), "image", mix)
+
+
+def randaugment(
+    *,
+    num: int = 2,
+    magnitude: int = 9,
+    crop: float = 1.0,
+    flip: float = 0.5,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    views: int | None = None,
+) -> Augmentation:
+    """`num` of fourteen changes of a picture, one after the other, at `magnitude` of 30 (Cubuk et al. 2020).
+
+    The other options are those of `images`; what they do comes first."""
+    if num < 1 or not 0 <= magnitude <= 30:
+        what = f"num = {num}, magnitude = {magnitude}"
+        raise RecipeError(what, where=WHERE, remedy="num is 1 or more, magnitude 0 to 30")
+    return _listed(image_changes.RAND, num, magnitude / 30, crop=crop, flip=flip, mix=_mix(mixup, cutmix), views=views)
+
+
+def trivialaugment(
+    *,
+    crop: float = 1.0,
+    flip: float = 0.5,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    views: int | None = None,
+) -> Augmentation:
+    """One of fourteen changes of a picture, at a strength that a lot decides (Mueller & Hutter 2021, wide space).
+
+    The options are those of `images`; what they do comes first."""
+    return _listed(image_changes.TRIVIAL, 1, None, crop=crop, flip=flip, mix=_mix(mixup, cutmix), views=views)
+
+
+def sounds(
+    *,
+    noise: float = 10.0,
+    shift: float = 0.1,
+    speed: float = 0.1,
+    time_mask: float = 0.1,
+    frequency_mask: float = 0.1,
+    views: int | None = None,
+) -> Augmentation:
+    """Noise, another speed, a shift in time, and times and bands that fall silent.
+
+    `noise`: white noise, at least so many decibels under the sound (and 20 more at most). `speed`: up to so much faster
+    or slower, by resampling, so that the pitch moves too (Ko et al. 2015). `shift`: by at most such a share of the
+    length. `time_mask`, `frequency_mask`: twice a stretch of at most such a share of the length, and twice a band of
+    the mel scale, falls silent (SpecAugment: Park et al. 2019). 0 = never."""
+    _shares({"shift": shift, "speed": speed, "time_mask": time_mask, "frequency_mask": frequency_mask})
+    if noise < 0:
+        raise RecipeError(f"noise = {noise} decibels", where=WHERE, remedy="more than 0, or 0 for none")
+    if not (noise or shift or speed or time_mask or frequency_mask):
+        raise RecipeError("nothing would be changed", where=WHERE, remedy="leave data.augment out")
+
+    def change(wave: Wave, random: np.random.Generator) -> Wave:
+        wave = sound_changes.stretched(wave, random, speed) if speed else wave
+        wave = sound_changes.shifted(wave, random, shift) if shift else wave
+        wave = sound_changes.masked(wave, random, time_mask, frequency_mask) if time_mask or frequency_mask else wave
+        return sound_changes.noisy(wave, random, noise) if noise else wave
+
+    return Augmentation(change, _views(views), "sound")
+
+
+def columns(
+    *,
+    noise: float = 0.05,
+    drop: float = 0.1,
+    mixup: float = 0.0,
+    views: int | None = None,
+) -> Augmentation:
+    """Numbers with noise, columns that count as missing, rows blended with others.
+
+    `noise`: its standard deviation, where the quartiles of a column are 1 apart. `drop`: how probably a column counts
+    as missing, but never all of a row. `mixup`: the Beta distribution that the share of another row is drawn from
+    (Zhang et al. 2018); numbers are blended, and a category is the row's own as often as its share says; 0 = never."""
+    _shares({"drop": drop})
+    mix = _mix(mixup, 0.0)
+    if noise < 0:
+        raise RecipeError(f"noise = {noise}", where=WHERE, remedy="0 or more")
+    if not (noise or drop or mix):
+        raise RecipeError("nothing would be changed", where=WHERE, remedy="leave data.augment out")
+
+    def change(cells: Cells, random: np.random.Generator) -> Cells:
+        cells = table_changes.noisy(cells, random, noise) if noise else cells
+        return table_changes.dropped(cells, random, drop) if drop else cells
+
+    return Augmentation(change, _views(views), "table", mix)
+
+
+def _listed(
+    most: dict[str, float],
+    num: int,
+    level: float | None,
+    *,
+    crop: float,
+    flip: float,
+    mix: Mix | None,
+    views: int | None,
+) -> Augmentation:
+    _crops(crop, flip, 0.0)
+
+    def change(image: Image.Image, random: np.random.Generator) -> Image.Image:
+        image = image_changes.placed(image, random, crop=crop, flip=flip, rotate=0.0)
+        for _ in range(num):
+            image = image_changes.drawn(image, random, most, level)
+        return image
+
+    return Augmentation(change, _views(views), "image", mix)
+
+
+def _crops(crop: float, flip: float, rotate: float) -> None:
+    _shares({"flip": flip}, below_one=False)
+    if not 0 < crop <= 1 or not 0 <= rotate <= 180:
+        what = f"crop = {crop}, rotate = {rotate}"
+        raise RecipeError(what, where=WHERE, remedy="crop is above 0 and at most 1, rotate 0 to 180 degrees")
+
+
+def _shares(named: dict[str, float], *, below_one: bool = True) -> None:
+    for name, share in named.items():
+        if not 0 <= share <= 1 or (share == 1 and below_one):
+            what, most = f"{name} = {share} is no share", "below 1" if below_one else "at most 1"
+            raise RecipeError(what, where=WHERE, remedy=f"at least 0 and {most}")
+
+
+def _mix(mixup: float, cutmix: float) -> Mix | None:
+    if mixup < 0 or cutmix < 0:
+        raise RecipeError(
+            f"mixup = {mixup}, cutmix = {cutmix}", where=WHERE, remedy="0 (never) or more; 0.2 and 1 are usual"
+        )
+    return Mix(mixup, cutmix) if mixup or cutmix else None
+
+
+def _views(views: int | None) -> int | None:
     if views is not None and views < 1:
-        raise RecipeError(f"views = {views}", where="data.augment", remedy="give 1 or more, or leave it out")
-
-    def change(text: str, random: np.random.Generator) -> str:
-        spaces, found = map(list, zip(*_WORD.findall(text), strict=True)) if text.strip() else ([], [])
-        if len(found) < 2:
-            return text
-        kept = np.flatnonzero(random.random(len(found)) >= delete)
-        if not len(kept):
-            kept = random.integers(len(found), size=1)
-        spaces, found = [spaces[i] for i in kept], [found[i] for i in kept]
-        for _ in range(max(1, int(swap * len(found))) if swap and len(found) > 1 else 0):
-            first, second = random.choice(len(found), 2, replace=False)
-            found[first], found[second] = found[second], found[first]
-        return "".join(space + word for space, word in zip(spaces, found, strict=True)).strip()
-
-    return Augmentation(change, views)
+        raise RecipeError(f"views = {views}", where=WHERE, remedy="give 1 or more, or leave it out")
+    return views

@@ -23,3 +23,7 @@ class Batch:
     """Codes, (rows,) or (rows, labels)."""
     weight: Tensor
     """What each row counts in the loss, (rows,)."""
+    others: Tensor | None = None
+    """The targets of the rows that are mixed into these, where some are."""
+    share: Tensor | None = None
+    """How much of each row is its own, (rows,); `others` have the rest."""

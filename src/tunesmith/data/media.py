@@ -36,6 +36,11 @@ SAMPLE = 20
 """So many values tell what a column holds."""
 
 
+def workers() -> int:
+    """Processors that this process may use: so many files are decoded at a time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def kind_of(table: Table, name: str) -> Literal["image", "sound", "array"] | None:
     """What a column's values are: images, sounds, arrays; None for anything else. Opaque items are not judged here."""
     if table.arrow is None:

@@ -123,6 +123,8 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence) -> tupl
     per_row = (time.perf_counter() - started) / len(rows)
     seconds = stepping + passes * per_row + saved / _write_speed()
     folds = len(job.rows.folds(split.train)) if job.rows.cross_validated else 0
+    if job.recipe.data.augment == "auto":
+        folds = 2 * (len(job.rows.folds(split.train)) if job.rows.few_judges else 1)
     return seconds * (1 + folds), max(cost.peak_bytes for cost in costs) + moved
 
 

@@ -38,6 +38,17 @@ def value_of_outputs(job: Job, codes: np.ndarray, outputs: np.ndarray) -> float:
     return intervals.value(predictions, job.select.removeprefix("memory:"), job.objects.metrics)
 
 
+def share_better(job: Job, rows: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    """How often the second outputs are better than the first by the deciding metric, on the same resamples of the rows;
+    both come from nets in training."""
+    target = job.rows.target
+    one, other = (
+        Predictions(rows.astype(str), job.rows.codes[rows], outputs * target.std + target.mean, job.rows.task, target)
+        for outputs in (first, second)
+    )
+    return intervals.share_better(one, other, job.select.removeprefix("memory:"), job.objects.metrics)
+
+
 def metric_names(recipe: Recipe) -> list[str]:
     """What is reported by name: the recipe's metrics, and what decides."""
     asked = () if recipe.evaluate.metrics == "auto" else recipe.evaluate.metrics

@@ -58,6 +58,24 @@ def value(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> float
     return float(plugins.get("metric", name)(codes[None], chances[None], predictions.target)[0])
 
 
+def share_better(first: Predictions, second: Predictions, name: str, own: Sequence[Own] = ()) -> float:
+    """The share of resamples of the rows on which the second predictions score better than the first; equal scores
+    count half (paired bootstrap: Efron & Tibshirani 1993), and one that a metric is not defined on does not count."""
+    mine = next((metric for metric in own if metric.__name__ == name), None)
+    if mine is not None:
+        drawn = [_own_drawn(mine, one) for one in (first, second)]
+    else:
+        function, drawn = plugins.get("metric", name), []
+        for one in (first, second):
+            codes, chances = _known(one)
+            batches = _resamples(len(codes), RESAMPLES, chances.shape[-1])
+            values = [function(codes[rows], chances[rows], one.target) for rows in batches]
+            drawn.append(torch.cat(values).double().numpy())
+    gain = (drawn[1] - drawn[0]) * (1 if rising(name) else -1)
+    gain = gain[~np.isnan(gain)]
+    return float(((gain > 0) + 0.5 * (gain == 0)).mean()) if len(gain) else 0.5
+
+
 def _known(predictions: Predictions) -> tuple[Tensor, Tensor]:
     assert predictions.codes is not None
     kept = known_rows(predictions.codes)
@@ -104,13 +122,18 @@ def _by_class(codes: Tensor, chances: Tensor, target: Target) -> dict[str, Any]:
 
 
 def _own_interval(metric: Own, predictions: Predictions) -> dict[str, float]:
+    return _range(float(metric(_truth(predictions), predictions.decoded)), _own_drawn(metric, predictions))
+
+
+def _own_drawn(metric: Own, predictions: Predictions) -> np.ndarray:
+    """A person's own metric on resamples of the rows, the same for all predictions of so many rows."""
     truth, decoded = _truth(predictions), predictions.decoded
     random = np.random.Generator(np.random.PCG64(fold(0, "bootstrap")))
     drawn = []
     for _ in range(SLOW_RESAMPLES):
         rows = random.integers(len(truth), size=len(truth))
         drawn.append(float(metric([truth[i] for i in rows], [decoded[i] for i in rows])))
-    return _range(float(metric(truth, decoded)), np.array(drawn))
+    return np.array(drawn)
 
 
 def _truth(predictions: Predictions) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tunesmith.errors import ModelError
 from tunesmith.models.stages import Stage
 
 PLACES = "places"
@@ -92,6 +93,15 @@ class Pretrained:
                 home = next((holds[path] for path in _paths(name) if path in holds), self.stages[0].name)
             found[home].append(name)
         self.stages = tuple(replace(stage, parameters=tuple(found[stage.name])) for stage in self.stages)
+
+    @property
+    def embeddings(self) -> Tensor:
+        """The table of embeddings of its tokens: (vocabulary, width)."""
+        found = getattr(self.module, "get_input_embeddings", lambda: None)()
+        if not isinstance(getattr(found, "weight", None), Tensor):
+            what = "it has no table of embeddings that neighbours of a word could be looked up in"
+            raise ModelError(what, where=self.origin.name, remedy='use synonyms = "wordnet", or a file')
+        return found.weight  # type: ignore[no-any-return,union-attr]
 
     def homes(self) -> dict[int, str]:
         """`id` of each parameter of the body -> its stage."""

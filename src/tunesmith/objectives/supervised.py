@@ -57,7 +57,8 @@ def objective(
 
     `class_weights`: "balanced" weighs each class by rows / (classes * rows of the class) (King & Zeng 2001), or a
     table label -> weight (1 where left out). A weighted batch is divided by its weights, as torch does. On several
-    labels a row weighs as the mean of its labels' weights."""
+    labels a row weighs as the mean of its labels' weights. The loss of a row into which another is mixed is that for
+    both targets, by their shares (Zhang et al. 2018)."""
     given = {"gamma": gamma, "q": q, "alpha": alpha, "beta": beta}
     named = {name: value for name, value in given.items() if value is not None}
     _check(task, own, loss, named, label_smoothing, class_weights is not None)
@@ -65,13 +66,20 @@ def objective(
 
     def supervised(net: nn.Module, batch: Batch) -> Loss:
         outputs = net(batch.inputs[MAIN])
+        if batch.others is None or batch.share is None:
+            return summed(outputs, batch.target, batch.weight)
+        one = summed(outputs, batch.target, batch.weight * batch.share)
+        other = summed(outputs, batch.others, batch.weight * (1 - batch.share))
+        return Loss(one.sum + other.sum, one.count + other.count)
+
+    def summed(outputs: Tensor, codes: Tensor, count: Tensor) -> Loss:
         if own is not None:
-            each = _own(own, outputs, batch.target, target if task.name == "regression" else None)
+            each = _own(own, outputs, codes, target if task.name == "regression" else None)
         elif loss == "cross_entropy":
-            each = task.loss(outputs, batch.target, target, label_smoothing)
+            each = task.loss(outputs, codes, target, label_smoothing)
         else:
-            each = _shaped(loss, _log_truth(outputs.float(), batch.target), shape)
-        count = batch.weight if weights is None else batch.weight * _row_weights(weights, batch.target)
+            each = _shaped(loss, _log_truth(outputs.float(), codes), shape)
+        count = count if weights is None else count * _row_weights(weights, codes)
         return Loss((each * count).sum(), count.sum())
 
     return supervised

@@ -93,8 +93,9 @@ class Data(Part):
     """A file of rows without a target, for an objective that reads such rows; they belong to no part of the split."""
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     """An epoch has each training row once, or each class as often as any other: rows of small classes come again."""
-    augment: Choice | None = None
-    """How the texts of training rows are changed at random: `words`; other rows never are."""
+    augment: Auto | Choice | None = Field(None, union_mode="left_to_right")
+    """How training rows are changed at random, others never: `words`, `images`, `randaugment`, `trivialaugment`,
+    `sounds`, `columns`; "auto" tries the usual way and keeps it only if validation accepts it."""
     clean: Clean = Clean()
     limits: dict[str, float] = Field(default_factory=dict)
     """The largest share of rows that may be `dropped`, `duplicates`, `conflicts` or `leaks`, or of tokens `cut`."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -159,14 +158,37 @@ class ImageRows:
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
         """The tensor (rows, channels, height, width) of the given row numbers."""
+        return {self.encoder.name: self.encoder.normalised(self._read(rows))}
+
+    def changed(self, rows: Sequence[int] | np.ndarray, change: Callable[[int, Any], Any]) -> dict[str, Tensor]:
+        """What `batch` gives of the pictures as `change(place, picture)` makes them; `place` counts in `rows`."""
+        pixels = self._read(rows)
+        if pixels.dtype != np.uint8 or pixels.shape[1] not in (1, 3):
+            what = f"data.augment changes 8-bit pictures of 1 or 3 channels; here {pixels.shape[1]}, {pixels.dtype}"
+            raise RecipeError(what, where=self.table.source, remedy="leave data.augment out")
+
+        def one(place: int) -> np.ndarray:
+            picture = pixels[place]
+            whole = Image.fromarray(
+                picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+            )
+            made = np.asarray(change(place, whole))
+            return made[None] if made.ndim == 2 else made.transpose(2, 0, 1)
+
+        # Pillow leaves Python while it works, so that threads share the cores.
+        with ThreadPoolExecutor(media.workers()) as pool:
+            return {self.encoder.name: self.encoder.normalised(np.stack(list(pool.map(one, range(len(pixels))))))}
+
+    def _read(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The pixels of some rows, not yet normalised; those of a Dataset are decoded now."""
         if self._pixels is not None:
-            return {self.encoder.name: self.encoder.normalised(self._pixels[np.asarray(rows)])}
-        values = media.values_of(self.table, self.column, rows)
-        read = [_read(value, self.encoder) for value in values]
+            found: np.ndarray = self._pixels[np.asarray(rows)]
+            return found
+        read = [_read(value, self.encoder) for value in media.values_of(self.table, self.column, rows)]
         for row, (pixels, wrong) in zip(rows, read, strict=True):
             if pixels is None:
                 raise DataError(wrong, where=self.table.where(int(row)), remedy="leave the item out")
-        return {self.encoder.name: self.encoder.normalised(np.stack([pixels for pixels, _ in read]))}  # type: ignore[misc]
+        return np.stack([pixels for pixels, _ in read])  # type: ignore[misc]
 
     def keys(self, rows: np.ndarray) -> list[bytes] | None:
         """A digest (16 bytes) of the pixels of each row; None for a Dataset that draws at random."""
@@ -306,8 +328,7 @@ def _room(rows: ImageRows, shape: tuple[int, ...], dtype: np.dtype[Any], filled:
 
 def _decoded(table: Table, column: str, encoder: ImageEncoder) -> Iterable[Decoded]:
     """Each row's pixels, in order; decoding and resizing leave Python, so that threads share the cores."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(media.workers()) as pool:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Enormous images are told in our own words.
         for start in range(0, table.num_rows, 64):
             values = media.values_of(table, column, range(start, min(start + 64, table.num_rows)))

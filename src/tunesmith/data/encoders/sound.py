@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import shutil
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from tunesmith.data import media, sounds, spectra
 from tunesmith.data.readings import Extracted, LogMel, Reading, Waveform
+from tunesmith.data.sound_changes import Wave
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, RecipeError, nearest
 from tunesmith.files import require_space
@@ -85,6 +85,7 @@ class SoundRows:
     """The sounds of a Table. `unreadable`: row number -> what is wrong with its file; such a row reads as silence."""
 
     table: Table
+    column: str
     encoder: SoundEncoder
     lengths: np.ndarray
     """In places of 20 ms, or those of the model's hidden states; for a model that reads one length, that."""
@@ -108,6 +109,24 @@ class SoundRows:
         """The tensors of the given row numbers."""
         return self.encoder.reading.batch([self._row(int(row)) for row in rows], self.counts[np.asarray(rows)])
 
+    def changed(self, rows: Sequence[int] | np.ndarray, change: Callable[[int, Any], Any]) -> dict[str, Tensor]:
+        """What `batch` gives of the sounds, read again, as `change(place, wave)` makes them; `place` is in `rows`."""
+        reading, encoder = self.encoder.reading, self.encoder
+        most = int(encoder.seconds * reading.rate)
+        values = media.values_of(self.table, self.column, rows)
+
+        def one(place: int) -> tuple[np.ndarray, int]:
+            try:
+                sound = sounds.read(values[place], reading.rate, encoder.seconds, encoder.given)
+            except sounds.Unreadable as error:
+                raise DataError(str(error), where=self.table.where(int(rows[place]))) from None
+            samples = change(place, Wave(sound.samples, reading.rate)).samples[:most]
+            return reading.of(samples), len(samples)
+
+        with ThreadPoolExecutor(media.workers()) as pool:
+            made = list(pool.map(one, range(len(values))))
+        return reading.batch([array for array, _ in made], np.array([count for _, count in made]))
+
     def keys(self, rows: np.ndarray) -> list[bytes]:
         """A digest (16 bytes) of what the model reads of each row."""
         return [hashlib.blake2b(self._row(int(row)).tobytes(), digest_size=16).digest() for row in rows]
@@ -122,7 +141,7 @@ def encode_sounds(table: Table, column: str, encoder: SoundEncoder) -> SoundRows
     sounds.libraries()
     reading = encoder.reading
     nothing = np.zeros(int(min(1.0, encoder.seconds) * reading.rate), np.float32)
-    rows = SoundRows(table, encoder, np.zeros(0, np.int64), np.full(table.num_rows, len(nothing)))
+    rows = SoundRows(table, column, encoder, np.zeros(0, np.int64), np.full(table.num_rows, len(nothing)))
     folder = Path(tempfile.mkdtemp(prefix="tunesmith-sounds-"))
     weakref.finalize(rows, shutil.rmtree, folder, ignore_errors=True)
     told: Counter[str] = Counter()
@@ -172,8 +191,7 @@ def _prepared(table: Table, column: str, encoder: SoundEncoder) -> Iterator[list
             return str(error)
         return sound, reading.of(sound.samples), spectra.summary(sound.samples, reading.rate)
 
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(media.workers()) as pool:
         for start in range(0, table.num_rows, CHUNK):
             values = media.values_of(table, column, range(start, min(start + CHUNK, table.num_rows)))
             yield list(pool.map(one, values))

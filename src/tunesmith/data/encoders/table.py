@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from tunesmith.data import features
 from tunesmith.data.table import Table
+from tunesmith.data.table_changes import ABSENT, Cells, Layout
 from tunesmith.errors import DataError, RecipeError, nearest
 
 RARE = 3
 """A category of fewer training rows is one of the others."""
-MISSING, OTHER = 0, 1
+MISSING, OTHER = ABSENT, 1
 """Codes of a category that is not there, and of one that training did not name; the named ones follow."""
 DAY = 86_400.0
 CYCLES = {"month": 12, "weekday": 7, "hour": 24}
@@ -220,6 +221,12 @@ class TableRows:
         """The tensors of the given row numbers."""
         places = np.asarray(rows, np.int64)
         return self.encoder.tensors(self.numbers[places], self.codes[places])
+
+    def changed(self, rows: Sequence[int] | np.ndarray, change: Callable[[int, Any], Any]) -> dict[str, Tensor]:
+        """What `batch` gives of the rows as `change(place, cells)` makes them; `place` counts in `rows`."""
+        layout, numbers, codes = Layout.of(self.encoder.numbers), self.numbers[rows], self.codes[rows]
+        made = [change(place, Cells(numbers[place], codes[place], layout)) for place in range(len(numbers))]
+        return self.encoder.tensors(np.stack([one.numbers for one in made]), np.stack([one.codes for one in made]))
 
     def keys(self, rows: np.ndarray) -> list[bytes]:
         """A digest (16 bytes) of what the model reads of each row."""

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -79,6 +79,12 @@ class TextRows:
             spans = [(self._offsets[row], self._offsets[row + 1]) for row in rows]
             encoded = {name: [values[a:b] for a, b in spans] for name, values in self._fields.items()}
         return pad(encoded, self.tokenizer)
+
+    def changed(self, rows: Sequence[int] | np.ndarray, change: Callable[[int, Any], Any]) -> dict[str, Tensor]:
+        """What `batch` gives of the texts as `change(place, text)` makes them; `place` counts in `rows`. None becomes
+        longer than the longest row."""
+        texts = [change(place, text) for place, text in enumerate(read_texts(self.table, self.inputs, rows))]
+        return pad(tokenize(self.tokenizer, texts, min(self.max_length, self.longest)), self.tokenizer)
 
     def keys(self, rows: np.ndarray) -> list[bytes] | None:
         """A digest (16 bytes) of the tokens of each row, not of its number; None for a Dataset that draws at random."""
