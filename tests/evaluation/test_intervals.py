@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 
 from tunesmith.evaluation import intervals
+from tunesmith.tasks.task import Target
 
 
 def test_an_interval_is_that_of_scipys_percentile_bootstrap(case, predictions):
@@ -81,3 +82,28 @@ def test_a_metric_of_ones_own_gets_what_a_person_reads_and_an_interval(case, pre
 
 def test_of_errors_less_is_better():
     assert not intervals.rising("rmse") and not intervals.rising("log_loss") and intervals.rising("accuracy")
+
+
+def test_how_often_one_is_better_on_the_same_resamples(predictions):
+    codes, target = np.tile([0, 1], 100), Target(("label",), ("a", "b"))
+    random = np.random.default_rng(0)
+
+    def of(wrong):
+        """Predictions of which so many rows are wrong."""
+        told = np.where(np.arange(200) < wrong, 1 - codes, codes)
+        return predictions(codes, np.where(told[:, None] == [0, 1], 0.9, 0.1), target)
+
+    assert intervals.share_better(of(10), of(10), "accuracy") == 0.5
+    assert intervals.share_better(of(30), of(10), "accuracy") > 0.99
+    assert intervals.share_better(of(10), of(30), "accuracy") < 0.01
+    assert intervals.share_better(of(30), of(10), "log_loss") > 0.99, "less is better"
+    # Three rows more are right and none is wrong: a tie only where none of them is drawn, (1 - 3 / 200)^200 = 0.05.
+    assert intervals.share_better(of(13), of(10), "accuracy") == pytest.approx(0.975, abs=0.02)
+    noisy = [predictions(codes, random.dirichlet([1, 1], 200), target) for _ in range(2)]
+    share = intervals.share_better(*noisy, "accuracy")
+    assert share + intervals.share_better(*reversed(noisy), "accuracy") == pytest.approx(1.0)
+
+    def right(truth, told):
+        return float(np.mean([one == other for one, other in zip(truth, told, strict=True)]))
+
+    assert intervals.share_better(of(30), of(10), "right", [right]) > 0.99

@@ -198,3 +198,21 @@ def test_losses_for_labels_are_refused_for_numbers_and_beside_a_loss_of_ones_own
         objective(task("regression"), numbers, loss="focal")
     with pytest.raises(RecipeError, match="loss of your own"):
         objective(task("classification"), CLASSES, lambda outputs, targets: outputs[:, 0], loss="focal")
+
+
+@pytest.mark.parametrize("options", [{}, {"class_weights": "balanced"}, {"loss": "focal"}, {"label_smoothing": 0.1}])
+def test_the_loss_of_mixed_rows_is_that_for_both_targets_by_their_shares(options):
+    made = objective(task("classification"), CLASSES, **options)
+    others, share = CODES.flip(0), torch.tensor([0.3, 1.0, 0.9, 0.0, 0.5])
+    batch = Batch(tuple(range(len(CODES))), {MAIN: {}}, CODES, torch.ones(len(CODES)), others, share)
+    found = made(lambda inputs: OUTPUTS, batch)
+    parts = [
+        made(lambda inputs: OUTPUTS, Batch(batch.rows, {MAIN: {}}, codes, weight))
+        for codes, weight in ((CODES, share), (others, 1 - share))
+    ]
+    assert found.sum == pytest.approx(sum(part.sum for part in parts))
+    assert found.count == pytest.approx(sum(part.count for part in parts))
+    if not options:
+        one, other = (F.one_hot(codes, 3) for codes in (CODES, others))
+        soft = share[:, None] * one + (1 - share[:, None]) * other
+        assert found.sum / found.count == pytest.approx(F.cross_entropy(OUTPUTS, soft)), "torch's, of soft targets"

@@ -1,0 +1,178 @@
+"""Augmentation that must earn its place: "auto" ends in the weights of the run that names its answer, and says why."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import tunesmith
+from tunesmith.errors import RecipeError
+from tunesmith.testing import tiny_image_model, tiny_model, tiny_pictures, tiny_rows
+
+FAST = ("train.length=2 epochs", "train.lr=1e-2", 'evaluate.metrics=["accuracy"]')
+SMALL = ("model.options={channels = 8, layers = 2}", "train.length=12 epochs", "train.patience=0")
+
+
+def corners(folder, num_rows, *, mirrored, by_side, seed):
+    """Pictures with a spot that is round or flat (the class), on the left, or on either side; or whose class is the
+    side."""
+    random, folder = np.random.default_rng(seed), folder
+    for row in range(num_rows):
+        label, right = row % 2, by_side and row % 2 == 1
+        right = right or (mirrored and not by_side and random.random() < 0.5)
+        array = random.integers(0, 60, (16, 16, 3), np.uint8)
+        high, wide = ((6, 2), (2, 6))[label if not by_side else int(random.integers(2))]
+        top, left = int(random.integers(16 - high)), int(random.integers(7 - wide)) + (9 if right else 0)
+        array[top : top + high, left : left + wide] = 250
+        place = folder / ["a", "b"][label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(place / f"{row}.png")
+    return folder
+
+
+def fit(data, model, out, *settings, **options):
+    told = []
+    run = tunesmith.fit(data, model, out=out, settings=[*FAST, *settings], tell=told.append, **options)
+    return run, told
+
+
+def same(run, other):
+    own, others = (load_file(one.path / "tunesmith.safetensors") for one in (run, other))
+    return own.keys() == others.keys() and all(torch.equal(own[name], others[name]) for name in own)
+
+
+@pytest.mark.parametrize("by_side", [False, True])
+def test_auto_keeps_what_helps_and_leaves_what_harms_out(by_side, tmp_path):
+    """Valid pictures have spots on both sides: a mirrored picture helps where the side says nothing, and lies where it
+    is the class."""
+    data = {"by_side": by_side, "seed": 0}
+    train = corners(tmp_path / "train", 40, mirrored=False, **data)
+    valid = corners(tmp_path / "valid", 300, mirrored=True, **data | {"seed": 1})
+    files = {"valid": str(valid), "test": str(corners(tmp_path / "test", 40, mirrored=True, **data | {"seed": 2}))}
+    run, told = fit(train, "new:cnn", tmp_path / "auto", *SMALL, "data.augment=auto", **files)
+    found = run.measured["augment"]
+    assert found["kept"] is not by_side and found["name"] == "images"
+    assert (found["with"] > found["without"]) is not by_side
+    line = next(line for line in told if "is kept" in line or "is not kept" in line)
+    assert ("is not kept" in line) is by_side and f"{found['with']:.3f} with it" in line
+    assert any("trains without and with images" in line and "300 held-out rows" in line for line in told)
+    named, _ = fit(train, "new:cnn", tmp_path / "named", *SMALL, *[] if by_side else ["data.augment=images"], **files)
+    assert same(run, named) and run.scores["test"]["accuracy"] == named.scores["test"]["accuracy"]
+    assert run.recipe.data.augment == "auto", "measured, as the head is"
+
+
+def test_where_few_rows_judge_auto_asks_folds_of_the_training_rows(tmp_path):
+    model = tiny_model(tmp_path / "model")
+    with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(*tiny_rows(60, 2).values(), strict=True)])
+    run, told = fit(tmp_path / "rows.csv", model, tmp_path / "auto", "data.augment=auto", "data.split=all")
+    found = run.measured["augment"]
+    assert any("trains 5 times each without and with words" in line and "60 held-out rows" in line for line in told)
+    folds = [line for line in told if line.startswith("cross-validation: fold")]
+    assert len(folds) == 10, "the answer's own folds give the length as well"
+    settings = ["data.augment=words"] if found["kept"] else []
+    named, _ = fit(tmp_path / "rows.csv", model, tmp_path / "named", "data.split=all", *settings)
+    assert same(run, named) and run.measured["length"] == named.measured["length"]
+
+
+def test_a_regression_and_a_resumed_auto(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
+        rows = random.normal(size=(120, 3)).round(4)
+        csv.writer(file).writerows([("a", "b", "y"), *(row.tolist() for row in rows)])
+    settings = ("data.augment=auto", "model.options={layers = 1, width = 8}", 'evaluate.metrics=["mae"]')
+    whole, _ = fit(tmp_path / "rows.csv", "new:mlp", tmp_path / "whole", *settings)
+    kept = whole.measured["augment"]["kept"]
+    # As if it had been stopped after it was measured: the answer is read, not measured again.
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    for name in ("recipe.toml", "environment.json", "data.json", "split.parquet", "ledger.json"):
+        (stopped / name).write_bytes((whole.path / name).read_bytes())
+    answer = json.loads((whole.path / "measured.json").read_text())
+    answer["augment"]["kept"] = not kept
+    (stopped / "measured.json").write_text(json.dumps(answer))
+    other = tunesmith.fit(resume=stopped, quiet=True, tell=lambda _line: None)
+    assert not same(whole, other)
+    named = ["data.augment=columns"] if not kept else []
+    plain, _ = fit(tmp_path / "rows.csv", "new:mlp", tmp_path / "plain", *settings[1:], *named)
+    assert same(other, plain)
+
+
+def test_fixed_views_of_pictures_are_kept_behind_frozen_stages(tmp_path):
+    pictures = tiny_pictures(tmp_path / "train", 12)
+    vit = tiny_image_model(tmp_path / "vit")
+    settings = ["data.augment={name = 'images', views = 2}", "train.length=4 epochs"]
+    kept, told = fit(pictures, vit, tmp_path / "kept", *settings, strategy="head")
+    assert any("run once a row" in line for line in told)
+    live, told = fit(pictures, vit, tmp_path / "live", *settings, "train.cache=off", strategy="head")
+    own, others = (load_file(run.path / "tunesmith.safetensors") for run in (kept, live))
+    assert max(float((own[name] - others[name]).abs().max()) for name in own) < 1e-3
+    _, told = fit(pictures, vit, tmp_path / "mixed", "data.augment={name='images', mixup=0.2}", strategy="head")
+    assert any("mixed anew in each step" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "words"),
+    [
+        ("text", ["data.augment=images"], ("images changes images", "texts", "use words")),
+        ("text", ["data.augment={name='words', synonyms='no.txt'}"], ("no.txt", "No such file")),
+        ("image", ["data.augment=sounds"], ("sounds changes sounds", "use images")),
+        ("image", ["objective=consistency", "data.unlabelled=x.csv", "data.augment=auto"], ("x.csv",)),
+        ("text", ["objective=contrastive", "data.augment={name='images', mixup=0.2}"], ("mixed rows have none",)),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_trains(model, settings, words, tmp_path):
+    with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(*tiny_rows(30, 2).values(), strict=True)])
+    data = tmp_path / "rows.csv" if model == "text" else tiny_pictures(tmp_path / "train", 12)
+    net = tiny_model(tmp_path / "model") if model == "text" else "new:cnn"
+    with pytest.raises(tunesmith.TunesmithError) as error:
+        fit(data, net, tmp_path / "run", *settings)
+    assert all(word in str(error.value) for word in words), str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_neighbours_in_the_models_own_table_and_a_net_that_has_none(tmp_path):
+    with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(*tiny_rows(60, 2).values(), strict=True)])
+    model = tiny_model(tmp_path / "model")
+    way = "data.augment={name='words', delete=0.0, swap=0.0, insert=0.0, replace=0.5, synonyms='embeddings'}"
+    run, _ = fit(tmp_path / "rows.csv", model, tmp_path / "run", way)
+    plain, _ = fit(tmp_path / "rows.csv", model, tmp_path / "plain")
+    assert (run.finished and not same(run, plain)) or not _has_neighbours(model)
+
+
+def _has_neighbours(model):
+    from transformers import AutoModel, AutoTokenizer
+
+    from tunesmith.data.word_changes import neighbours
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    found = neighbours(AutoModel.from_pretrained(model).get_input_embeddings().weight, tokenizer)
+    return any(found(word) for text in tiny_rows(60, 2)["text"] for word in text.split())
+
+
+def test_unlabelled_pictures_are_augmented_and_an_unreadable_one_is_named(tmp_path):
+    pictures, more = tiny_pictures(tmp_path / "train", 12), tiny_pictures(tmp_path / "more", 6, seed=9)
+    settings = ["objective=consistency", f"data.unlabelled={more}", "data.augment=trivialaugment"]
+    run, _ = fit(pictures, "new:cnn", tmp_path / "run", *settings, "model.options={channels = 8}")
+    assert run.finished
+    (more / "red" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(tunesmith.TunesmithError, match="leave the row out of") as error:
+        fit(pictures, "new:cnn", tmp_path / "other", *settings)
+    assert "cannot be read" in str(error.value)
+
+
+def test_consistency_needs_a_named_way(tmp_path):
+    (tmp_path / "more.csv").write_text("text\n" + "\n".join(tiny_rows(9, 2)["text"]) + "\n")
+    with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(*tiny_rows(30, 2).values(), strict=True)])
+    settings = ["objective=consistency", f"data.unlabelled={tmp_path / 'more.csv'}", "data.augment=auto"]
+    with pytest.raises(RecipeError, match="name a way"):
+        fit(tmp_path / "rows.csv", tiny_model(tmp_path / "model"), tmp_path / "run", *settings)
