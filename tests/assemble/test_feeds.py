@@ -220,6 +220,23 @@ def test_rows_without_a_target_are_told_and_test_texts_among_them_too(job_of, tm
     assert job.rows.table.num_rows == 39 and job.unlabelled.encoded.table.num_rows == 5
 
 
+def test_rows_without_a_target_are_in_the_ledger_to_the_last_row_and_token(job_of, tmp_path):
+    long = " ".join(["lemon"] * 60)
+    texts = [*tiny_rows(6, 3, seed=7)["text"], "", long]
+    (tmp_path / "more.csv").write_text("text,other\n" + "".join(f"{text},1\n" for text in texts))
+    told = []
+    data = {"unlabelled": str(tmp_path / "more.csv"), "augment": "words", "clean": {"missing": "drop"}}
+    made = job_of(objective="consistency", told=told, data=data)
+    ledger = made.rows.ledger
+    assert (ledger.read["unlabelled"], ledger.used["unlabelled"], ledger.dropped("unlabelled")) == (8, 7, 1)
+    read, used = ledger.tokens["unlabelled"]
+    (cut,) = [entry for entry in ledger.entries if entry.action == "cut" and entry.part == "unlabelled"]
+    assert cut.rows == 1 and read - used == cut.amount > 0 and ledger.problems() == []
+    assert used == int(made.unlabelled.encoded.lengths.sum())
+    for what in ("unlabelled: 1 row dropped", "unlabelled: 1 row cut", "7 unlabelled"):
+        assert any(what in line for line in [*told, str(ledger)]), what
+
+
 @pytest.mark.parametrize(
     ("parts", "words"),
     [

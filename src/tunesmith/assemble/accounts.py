@@ -9,8 +9,9 @@ import torch
 
 from tunesmith.assemble.rows import Rows
 from tunesmith.data import cleaning, similar
+from tunesmith.data.augmented import Changeable
 from tunesmith.data.encoded import Encoded
-from tunesmith.data.ledger import Entry, Ledger
+from tunesmith.data.ledger import UNLABELLED, Entry, Ledger
 from tunesmith.data.split import PARTS
 from tunesmith.recipe.schema import Clean
 
@@ -38,23 +39,28 @@ def compared(rows: Rows, encoded: Encoded, clean: Clean) -> Rows:
     return replace(rows, split=split, ledger=ledger, notes=(*rows.notes, *notes)).recounted()
 
 
-def settled(rows: Rows, encoded: Encoded, limits: dict[str, float]) -> Ledger:
-    """The ledger with rows and tokens used of each part; DataError where something is over `limits`."""
+def settled(
+    rows: Rows, encoded: Changeable | Encoded, unlabelled: Changeable | None, limits: dict[str, float]
+) -> Ledger:
+    """The ledger with rows and tokens used of each part; DataError where something is over `limits`. `unlabelled` are
+    the rows without a target as the model reads them."""
     ledger, tokens, entries = used(rows), {}, []
-    lost = getattr(encoded, "lost", None)
-    if lost is not None and encoded.lengths is not None:
-        for part in PARTS:
-            numbers = getattr(rows.split, part)
-            kept, cut = int(encoded.lengths[numbers].sum()), lost[numbers]
+    parts = [(part, encoded, getattr(rows.split, part)) for part in PARTS]
+    if unlabelled is not None:
+        parts.append((UNLABELLED, unlabelled, np.arange(unlabelled.table.num_rows)))
+    for part, some, numbers in parts:
+        lost = getattr(some, "lost", None)
+        if lost is not None and some.lengths is not None:
+            kept, cut = int(some.lengths[numbers].sum()), lost[numbers]
             tokens[part] = (kept + int(cut.sum()), kept)
-            why = f"longer than {encoded.lengths.max()} tokens"
+            why = f"longer than {some.lengths.max()} tokens" if len(numbers) else ""
             entries.append(Entry(part, "max_length", "cut", int((cut > 0).sum()), why, amount=int(cut.sum())))
     ledger = replace(ledger.with_entries(entries), tokens=tokens)
     assert not ledger.problems(), ledger.problems()
     read, train = max(1, sum(ledger.read.values())), max(1, ledger.used["train"])
     of = {
         "duplicates": train,
-        "conflicts": sum(ledger.used.values()) or 1,
+        "conflicts": sum(ledger.used[part] for part in PARTS) or 1,
         "leaks": max(1, ledger.used["valid"] + ledger.used["test"]),
     }
     shares = {step: found / of[step] for step, found in ledger.found.items()} | {"dropped": ledger.dropped() / read}
@@ -66,7 +72,9 @@ def settled(rows: Rows, encoded: Encoded, limits: dict[str, float]) -> Ledger:
 
 def used(rows: Rows) -> Ledger:
     """The ledger with the rows of each part as they are used."""
-    return replace(rows.ledger, used={part: len(getattr(rows.split, part)) for part in PARTS})
+    found = {part: len(getattr(rows.split, part)) for part in PARTS}
+    more = {} if rows.unlabelled is None else {UNLABELLED: rows.unlabelled.num_rows}
+    return replace(rows.ledger, used=found | more)
 
 
 def _size(encoded: Encoded, rows: np.ndarray) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from tunesmith.assemble.feeds import Feed, Steps, augmented_rows, check_reads, s
 from tunesmith.assemble.rows import Objects, Rows, open_rows, without_unreadable
 from tunesmith.data.augmented import AugmentedRows
 from tunesmith.data.encoded import Encoded, Encoder
+from tunesmith.data.ledger import UNLABELLED
 from tunesmith.data.split import PART_OF
 from tunesmith.duration import Duration
 from tunesmith.errors import ModelError, Problem, RecipeError, nearest
@@ -236,7 +237,6 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     told = len(rows.notes)
     rows = without_unreadable(rows, encoded, recipe.data.clean.missing)
     rows = accounts.compared(rows, encoded, recipe.data.clean)
-    rows = replace(rows, ledger=accounts.settled(rows, encoded, recipe.data.limits))
     for note in rows.notes[told:]:
         tell(note)
     plan = plan_of(recipe, pretrained)
@@ -247,6 +247,8 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
         raise RecipeError(what, remedy="leave it out")
     check_reads(recipe, plan)
     augmented, unlabelled = augmented_rows(recipe, rows, encoded, encoder, lambda: pretrained.embeddings)
+    more = None if unlabelled is None else unlabelled.encoded
+    rows = replace(rows, ledger=accounts.settled(rows, encoded, more, recipe.data.limits))
     facts = facts_of(rows, pretrained, encoded, machine, plan)
     recipe, reasons = resolve(_with_places(recipe, objects), facts)
     for line in (*encoded.notes, *_told(rows, encoded, encoder)):
@@ -309,7 +311,10 @@ def _name(rows: Rows) -> str:
 def _told(rows: Rows, encoded: Encoded, encoder: Encoder) -> list[str]:
     split, target = rows.split, rows.target
     sizes = f"{len(split.train)} train, {len(split.valid)} valid, {len(split.test)} test rows"
-    lines = [f"{sizes} ({split.how})", *(str(entry) for entry in rows.ledger.entries if entry.action != "cut")]
+    lines = [
+        f"{sizes} ({split.how})",
+        *(str(entry) for entry in rows.ledger.entries if entry.action != "cut" or entry.part == UNLABELLED),
+    ]
     if rows.task.name != "regression":
         pairs = list(zip(target.labels, target.counts, strict=True))
         shown = ", ".join(f"{label} {count}" for label, count in pairs[:12]) + (" ..." if len(pairs) > 12 else "")

@@ -15,7 +15,7 @@ from tunesmith.data import cleaning, profile, similar
 from tunesmith.data import columns as guessing
 from tunesmith.data.encoded import Encoded
 from tunesmith.data.items import Modality
-from tunesmith.data.ledger import Entry, Ledger
+from tunesmith.data.ledger import UNLABELLED, Entry, Ledger
 from tunesmith.data.sources import open_source
 from tunesmith.data.split import PARTS, Split, join, make_folds
 from tunesmith.data.table import Table
@@ -154,7 +154,7 @@ def open_rows(
         codes = task.encode(values, target)
     except DataError as error:
         raise DataError([replace(problem, where=problem.where or table.source) for problem in error.problems]) from None
-    unlabelled, last = _unlabelled(recipe, guess.inputs, table.hashes[split.test])
+    unlabelled, last, ledger = _unlabelled(recipe, guess.inputs, table.hashes[split.test], ledger)
     told = (*notes, *split.notes, *last)
     rows = Rows(table, split, task, target, codes, guess.inputs, columns, ledger, guess.modality, told, unlabelled)
     _check_metrics(recipe, rows)
@@ -210,25 +210,26 @@ def read_tables(recipe: Recipe, objects: Objects) -> dict[str, Table]:
 
 
 def _unlabelled(
-    recipe: Recipe, inputs: tuple[str, ...], tested: npt.NDArray[np.uint64]
-) -> tuple[Table | None, list[str]]:
-    """The rows without a target, and what a person should know of them."""
+    recipe: Recipe, inputs: tuple[str, ...], tested: npt.NDArray[np.uint64], ledger: Ledger
+) -> tuple[Table | None, list[str], Ledger]:
+    """The rows without a target, what a person should know of them, and the ledger with them."""
     if recipe.data.unlabelled is None:
-        return None, []
+        return None, [], ledger
     found = open_source(recipe.data.unlabelled)
     table = found.get("", found.get("train", next(iter(found.values()))))
     if absent := [name for name in inputs if name not in table.column_names]:
         known = f"its columns: {', '.join(table.column_names)}; give it the same names"
         raise DataError(f'the column "{absent[0]}" is missing', where=table.source, remedy=known)
-    table, dropped = cleaning.without_missing(table, "unlabelled", inputs, (), recipe.data.clean.missing)
+    ledger = replace(ledger, read={**ledger.read, UNLABELLED: table.num_rows})
+    table, dropped = cleaning.without_missing(table, UNLABELLED, inputs, (), recipe.data.clean.missing)
     table = table.identified(inputs)
-    notes = [*table.notes, *map(str, dropped), f"{table.num_rows} rows without a target"]
+    notes = [*table.notes, f"{table.num_rows} rows without a target"]
     if shared := int(np.isin(tested, table.hashes).sum()):
         notes.append(
             f"{shared} of {len(tested)} test texts are among the rows without a target: no target leaks, but the "
             "scores are for rows that were seen in training (transductive)"
         )
-    return table, notes
+    return table, notes, ledger.with_entries(dropped)
 
 
 def _split(

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Action = Literal["dropped", "moved", "cut"]
+UNLABELLED = "unlabelled"
+"""What rows without a target stand under, which are of no part of the split."""
 SHOWN = 5
 """Rows of an entry that are named."""
 
@@ -69,7 +71,7 @@ class Ledger:
             found.append(
                 f"{sum(self.read.values())} rows read, {sum(self.used.values())} used, {self.dropped()} dropped"
             )
-        for part in self.read if "" not in self.read else ():
+        for part in [part for part in self.read if "" not in self.read or part == UNLABELLED]:
             moves = [entry for entry in self.entries if entry.action == "moved"]
             inward, outward = (sum(e.rows for e in moves if getattr(e, key) == part) for key in ("to", "part"))
             if self.read[part] + inward != self.used.get(part, 0) + self.dropped(part) + outward:
