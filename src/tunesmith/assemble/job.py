@@ -17,6 +17,7 @@ from tunesmith import plugins
 from tunesmith.assemble import accounts, opened
 from tunesmith.assemble.feeds import Feed, Steps, augmented_rows, check_reads, steps_of
 from tunesmith.assemble.rows import Objects, Rows, open_rows, without_unreadable
+from tunesmith.assemble.thresholds import with_threshold
 from tunesmith.data.augment import AugmentedRows
 from tunesmith.data.encoded import Encoded, Encoder
 from tunesmith.data.split import PART_OF
@@ -231,7 +232,7 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     if recipe.model.head != "auto":
         _check_head(recipe.model.head, pretrained)
     apply_edits(recipe, pretrained)
-    rows = rows.ordered(pretrained.labels)
+    rows = with_threshold(recipe, rows.ordered(pretrained.labels), tell)
     encoded = encoder.encode(rows.table, rows.inputs)
     told = len(rows.notes)
     rows = without_unreadable(rows, encoded, recipe.data.clean.missing)

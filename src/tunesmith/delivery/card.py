@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
+from tunesmith.assemble.thresholds import by_label
 from tunesmith.files import write_text
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
@@ -49,6 +50,10 @@ Labels, in order: {{ labels }}.
 {%- else -%}
 The output is the value itself.
 {%- endif %}
+{%- if thresholds %}
+
+{{ threshold }}
+{%- endif %}
 {%- if recipe.model.trust %} **The model brings Python code of its own, which was trusted.**{% endif %}
 
 ## Use it
@@ -76,7 +81,15 @@ In the folder that holds this file:
 ```python
 {{ lines }}
 ```
-{% if not front %}
+{% if thresholds %}
+{{ library }} knows nothing of the threshold. To decide as this model does:
+
+```python
+thresholds = {{ thresholds | tojson }}
+row = {{ chances | tojson }}  # the probabilities of one row
+print([label for label, least in thresholds.items() if row[label] >= least]{{ otherwise }})
+```
+{% endif %}{% if not front %}
 ## What lies here
 
 | | |
@@ -202,6 +215,10 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             rows=num_rows,
             metrics=metrics,
             caution=_caution(scores),
+            threshold=_about_threshold(run, target, scores),
+            thresholds=by_label(target),
+            chances={label: round(1 / len(target.labels), 3) for label in target.labels},
+            otherwise="" if target.positive is None else f" or [{json.dumps(target.labels[1 - target.positive])}]",
             example=_example(len(inputs), own=False) if modality == "text" else EXAMPLES[modality].python,
             lines=_network_lines(place, run, task, target)
             if plain
@@ -254,6 +271,28 @@ def _example(num_inputs: int, *, own: bool) -> str:
     if num_inputs < 2:
         return '["a text"]'
     return '[{"text": "a first text", "text_pair": "a second text"}]' if own else '[("a first text", "a second text")]'
+
+
+def _about_threshold(run: Run, target: Target, scores: dict[str, Any]) -> str:
+    """Where this model decides, who chose that and what it brought; "" without a threshold."""
+    if not target.thresholds:
+        return ""
+    shown_thresholds = ", ".join(f"`{label}` from {value} on" for label, value in by_label(target).items())
+    lines = [f"**Threshold of the probability:** {shown_thresholds}."]
+    chosen = run.measured.get("threshold")
+    if chosen is None:
+        lines.append("The recipe gave it, and the baselines are decided at it too.")
+    else:
+        lines.append(
+            f"It is the one at which {chosen['metric']} is best on {chosen['rows']} {chosen['chosen_on']} rows"
+        )
+        fewest = min(chosen["rows_with_label"].items(), key=lambda item: item[1])
+        lines[-1] += f", {fewest[1]} of them `{fewest[0]}`; that score is optimistic, for these rows chose it."
+        lines.append("Each baseline has its own, chosen in the same way.")
+    for split, values in scores.items():
+        for name, interval in values.get("default_threshold", {}).items():
+            lines.append(f"Without a threshold {split} {name} is {shown(interval)}.")
+    return "\n".join(lines)
 
 
 def _caution(scores: dict[str, Any]) -> str:
