@@ -227,12 +227,13 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     rows = open_rows(recipe, objects, opened.reads(recipe, objects))
     for note in rows.notes:
         tell(note)
+    rows = with_threshold(recipe, rows, tell)
     pretrained, encoder = opened.opened(recipe, objects, rows)
     tell(pretrained.told)
     if recipe.model.head != "auto":
         _check_head(recipe.model.head, pretrained)
     apply_edits(recipe, pretrained)
-    rows = with_threshold(recipe, rows.ordered(pretrained.labels), tell)
+    rows = rows.ordered(pretrained.labels)
     encoded = encoder.encode(rows.table, rows.inputs)
     told = len(rows.notes)
     rows = without_unreadable(rows, encoded, recipe.data.clean.missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from pathlib import Path
@@ -85,9 +86,9 @@ In the folder that holds this file:
 {{ library }} knows nothing of the threshold. To decide as this model does:
 
 ```python
-thresholds = {{ thresholds | tojson }}
-row = {{ chances | tojson }}  # the probabilities of one row
-print([label for label, least in thresholds.items() if row[label] >= least]{{ otherwise }})
+thresholds = {{ thresholds | json }}
+row = {{ chances | json }}  # the probabilities of one row
+print([label for label, least in thresholds.items() if row[label] >= least]{{ " or " ~ others | json if others }})
 ```
 {% endif %}{% if not front %}
 ## What lies here
@@ -190,7 +191,9 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
     metrics = [name for name in dict.fromkeys(made) if name in next(iter(scores.values()), {})][:5]
     labels = [] if task.name == "regression" else [f"{i} = `{label}`" for i, label in enumerate(target.labels)]
     local = recipe.model.name.startswith("package:") or Path(recipe.model.name).exists()
-    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(_CARD)
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
+    template = environment.from_string(_CARD)
     for folder, front in ((run.model, True), (run.path, False)):
         place = recipe.deliver.push or "." if front else str(run.model.resolve())
         text = template.render(
@@ -214,11 +217,11 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             tables={split: _table(values, metrics) for split, values in scores.items()},
             rows=num_rows,
             metrics=metrics,
-            caution=_caution(scores),
+            caution=_caution(scores, "threshold" in run.measured),
             threshold=_about_threshold(run, target, scores),
             thresholds=by_label(target),
-            chances={label: round(1 / len(target.labels), 3) for label in target.labels},
-            otherwise="" if target.positive is None else f" or [{json.dumps(target.labels[1 - target.positive])}]",
+            chances={label: round(1 / len(target.labels), 2) for label in target.labels},
+            others=[] if target.positive is None else [target.labels[1 - target.positive]],
             example=_example(len(inputs), own=False) if modality == "text" else EXAMPLES[modality].python,
             lines=_network_lines(place, run, task, target)
             if plain
@@ -289,16 +292,20 @@ def _about_threshold(run: Run, target: Target, scores: dict[str, Any]) -> str:
         fewest = min(chosen["rows_with_label"].items(), key=lambda item: item[1])
         lines[-1] += f", {fewest[1]} of them `{fewest[0]}`; that score is optimistic, for these rows chose it."
         lines.append("Each baseline has its own, chosen in the same way.")
-    for split, values in scores.items():
-        for name, interval in values.get("default_threshold", {}).items():
-            lines.append(f"Without a threshold {split} {name} is {shown(interval)}.")
+    without = [
+        f"{split} {name} {shown(interval)}"
+        for split, values in scores.items()
+        for name, interval in values.get("default_threshold", {}).items()
+    ]
+    lines += [f"Without a threshold this model has {', '.join(without)}."] if without else []
     return "\n".join(lines)
 
 
-def _caution(scores: dict[str, Any]) -> str:
+def _caution(scores: dict[str, Any], threshold: bool) -> str:
     """What a reader must know of the parts that were scored."""
     if "test" in scores:
-        return "The test rows chose nothing; the valid rows chose the head and when to stop." if len(scores) > 1 else ""
+        chose = "the head, when to stop and the threshold" if threshold else "the head and when to stop"
+        return f"The test rows chose nothing; the valid rows chose {chose}." if len(scores) > 1 else ""
     return "The valid rows chose the model, so their scores are somewhat better than new rows will give."
 
 
