@@ -81,6 +81,11 @@ def test_the_threshold_is_the_best_for_the_valid_predictions_of_the_saved_model(
     assert kept["rows_with_label"] == {"rare": int((codes == 0).sum())}
 
 
+def test_the_recipe_of_the_run_says_where_the_threshold_stands(chosen):
+    lines = (chosen[0].path / "recipe.toml").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith('threshold = "auto"') and "measured.json" in line]
+
+
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_scores_and_kept_predictions_are_decided_at_it_and_the_default_stands_beside(chosen, part):
     run = chosen[0]
