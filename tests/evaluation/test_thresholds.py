@@ -115,6 +115,7 @@ def test_the_middle_of_the_best_stretch_is_chosen_and_of_several_that_nearest_to
 
 
 def test_a_threshold_has_as_few_digits_as_its_place_allows():
+    assert best_thresholds(binary([0, 1], [0.301, 0.322]), "accuracy") == (0.31,)
     assert best_thresholds(binary([0, 1], [0.30002, 0.30004]), "accuracy") == (0.30003,)
     tight = (0.3, float(np.nextafter(0.3, 1)))
     assert best_thresholds(binary([0, 1], tight), "accuracy") == (tight[1],)

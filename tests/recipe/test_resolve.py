@@ -50,6 +50,8 @@ def _auto(part: Part, prefix: str = "") -> set[str]:
 
 def test_nothing_stays_on_auto_but_what_is_measured():
     resolved, _ = resolve(_recipe(), FACTS)
+    assert _auto(resolved) == {"model.head", "train.micro"}
+    resolved, _ = resolve(_recipe(evaluate={"threshold": "auto"}), FACTS)
     assert _auto(resolved) == set(MEASURED)
 
 
@@ -69,7 +71,7 @@ def test_equal_recipes_and_facts_give_equal_recipes_and_the_given_one_is_untouch
 
 
 def test_a_resolved_recipe_is_its_own_resolution():
-    resolved, _ = resolve(_recipe(), FACTS)
+    resolved, _ = resolve(_recipe(evaluate={"threshold": "auto"}), FACTS)
     again, reasons = resolve(resolved, FACTS)
     assert again == resolved
     assert set(reasons) == set(MEASURED)
