@@ -79,6 +79,16 @@ def test_no_thresholds_of_several_labels_together_are_better_than_the_chosen_one
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_f1_micro_of_many_rows_is_the_best_that_two_thresholds_together_can_make_it(seed):
+    random = np.random.default_rng(seed)
+    chances = random.uniform(size=(15, 2))
+    predictions = several(random.uniform(size=(15, 2)) < chances * (0.3, 0.9), chances)
+    reached = value(predictions, best_thresholds(predictions, "f1_micro"), "f1_micro")
+    pairs = itertools.product(*(candidates(column) for column in chances.T))
+    assert reached == pytest.approx(max(value(predictions, pair, "f1_micro") for pair in pairs))
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_accuracy_of_several_labels_is_best_as_far_as_one_label_alone_can_make_it(seed, case):
     codes, chances, _ = case("multilabel", num_rows=40, seed=seed)
     predictions = several(codes, chances)
