@@ -161,6 +161,16 @@ def test_a_function_of_your_own_is_best_at_the_threshold_too():
     assert intervals.value(predictions.at((chosen,)), "costly", [costly]) == max(values)
 
 
+def own_precision(truth, told):
+    said = [true == "yes" for true, label in zip(truth, told, strict=True) if label == "yes"]
+    return sum(said) / len(said) if said else float("nan")
+
+
+def test_a_threshold_at_which_a_function_of_your_own_is_undefined_is_not_chosen():
+    predictions = binary([0, 0, 1], [0.1, 0.2, 0.3])
+    assert best_thresholds(predictions, "own_precision", [own_precision]) == (0.25,)
+
+
 def test_a_function_of_your_own_has_one_threshold_for_all_of_several_labels(case):
     codes, chances, _ = case("multilabel")
     predictions = several(codes, chances)

@@ -12,7 +12,7 @@ import sklearn.metrics as sk
 
 import tunesmith as package
 from tunesmith.delivery.scores import Thresholds
-from tunesmith.errors import RecipeError
+from tunesmith.errors import Interrupted, RecipeError
 from tunesmith.evaluation.predict import Predictions
 from tunesmith.evaluation.thresholds import best_thresholds
 from tunesmith.recipe import file as recipe_file
@@ -55,6 +55,11 @@ def _fit(rows, out, settings=AUTO, model="new:mlp", target="label", **options):
     positive = ["task.positive=rare"] if target == "label" else []
     run = package.fit(rows, model, out=out, target=target, settings=[*mine, *positive, *settings], **options)
     return run, told
+
+
+def _fit_again(rows, out):
+    told = []
+    return package.fit(rows, resume=out, tell=told.append), told
 
 
 def _kept(run, part):
@@ -235,6 +240,25 @@ def test_a_cross_validated_run_chooses_on_the_rows_that_each_fold_held_out(tmp_p
     chances, truth = np.array(valid["probability_rare"]), np.array(valid["target"]) == "rare"
     best = max(sk.f1_score(truth, chances >= cut, zero_division=0) for cut in np.unique(chances))
     assert run.scores["valid"]["f1"]["value"] == pytest.approx(best)
+    # Trees know the rows that they have learnt from by heart; of those held out they cannot.
+    assert run.scores["valid"]["baselines"]["boosted_trees"]["f1"]["value"] < 0.9
+
+
+def test_a_cross_validated_run_killed_after_its_scores_ends_the_same(tmp_path, monkeypatch):
+    from tunesmith.delivery import card
+
+    def killed(*_arguments):
+        raise Interrupted("killed", 130)
+
+    settings = [*AUTO, "train.length=2 epochs", "data.split=all"]
+    whole, _ = _fit(_rows(120), tmp_path / "whole", settings)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(card, "write", killed)
+        _fit(_rows(120), tmp_path / "run", settings)
+    again, _ = _fit_again(_rows(120), tmp_path / "run")
+    assert again.scores == whole.scores
+    assert again.measured["threshold"] == whole.measured["threshold"]
+    assert not (again.path / "predictions" / "folds.npy").exists()
 
 
 def test_several_labels_have_a_threshold_each(tmp_path):

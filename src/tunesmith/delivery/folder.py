@@ -22,6 +22,7 @@ from tunesmith.assemble.thresholds import target_of
 from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.delivery import card
 from tunesmith.delivery.exports import keras, peft, plain, sentence_transformers, transformers
+from tunesmith.delivery.scores import FOLDS_FILE
 from tunesmith.errors import DataError, MachineError
 from tunesmith.files import remove_folder, require_space, size, sweep, whole_folder, write_text
 from tunesmith.models.edits import lora
@@ -212,6 +213,7 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
     if job.rows.cross_validated:
         counts["valid"] = f"{len(job.rows.split.train)} rows, each predicted by a model that did not train on it"
     card.write(run, job.recipe, job.rows.task, target_of(run), counts, job.rows.modality)
+    (run.path / FOLDS_FILE).unlink(missing_ok=True)
     for best in run.checkpoints.glob("best-*"):
         best.unlink()
     for old in sorted(run.checkpoints.glob("step-*"))[:-1]:

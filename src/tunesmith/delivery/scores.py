@@ -105,7 +105,6 @@ def score_run(job: Job, run: Run, tell: Tell) -> None:
         scores[part]["baselines"] = _baselines(job, run, part, rows, names, thresholds)
     if job.machine.first:
         run.write("scores.json", scores)
-        (run.path / FOLDS_FILE).unlink(missing_ok=True)
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
     job.machine.gather(None)
 
@@ -153,7 +152,7 @@ def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[s
 
 
 def save_folds(run: Run, outputs: np.ndarray) -> None:
-    """Keep the held-out outputs of the cross-validation until the run is scored."""
+    """Keep the held-out outputs of the cross-validation until the run is finished: one killed before is scored again."""
     path = run.path / FOLDS_FILE
     path.parent.mkdir(exist_ok=True)
     np.save(path, outputs)
