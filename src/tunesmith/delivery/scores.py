@@ -152,7 +152,7 @@ def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[s
 
 
 def save_folds(run: Run, outputs: np.ndarray) -> None:
-    """Keep the held-out outputs of the cross-validation until the run is finished: one killed before is scored again."""
+    """Keep the held-out outputs of the cross-validation until the run is finished, for it may be scored again."""
     path = run.path / FOLDS_FILE
     path.parent.mkdir(exist_ok=True)
     np.save(path, outputs)
