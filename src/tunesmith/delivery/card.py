@@ -286,11 +286,11 @@ def _about_threshold(run: Run, target: Target, scores: dict[str, Any]) -> str:
     if chosen is None:
         lines.append("The recipe gave it, and the baselines are decided at it too.")
     else:
+        label, count = min(chosen["rows_with_label"].items(), key=lambda item: item[1])
+        rows = f"{chosen['rows']} {chosen['chosen_on']} rows, {count} of them `{label}`"
         lines.append(
-            f"It is the one at which {chosen['metric']} is best on {chosen['rows']} {chosen['chosen_on']} rows"
+            f"Chosen as best for {chosen['metric']} on {rows}; the score of these rows is optimistic therefore."
         )
-        fewest = min(chosen["rows_with_label"].items(), key=lambda item: item[1])
-        lines[-1] += f", {fewest[1]} of them `{fewest[0]}`; that score is optimistic, for these rows chose it."
         lines.append("Each baseline has its own, chosen in the same way.")
     without = [
         f"{split} {name} {shown(interval)}"
