@@ -59,7 +59,7 @@ def run_recipe(
             tell(f"run folder: {run.path}")
             net = train(job, run, tell, quiet)
             folder.save_model(job, run, net)
-            scores.score_run(job, run)
+            scores.score_run(job, run, tell)
             folder.finish(job, run, tell)
         except KeyboardInterrupt as error:
             what = f"interrupted; continue with: tunesmith fit --resume {run.path}"

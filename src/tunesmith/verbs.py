@@ -252,7 +252,8 @@ def evaluate(
     if absent := [name for name in asked if name.startswith("memory:") and name.removeprefix("memory:") not in given]:
         names = names or [task.select]
         tell(f"without {', '.join(absent)}, a function in memory: evaluate(RUN, DATA, metrics=[...]) takes it")
-    scored = intervals.score(predictions.take(np.flatnonzero(known)), names, metrics)
+    known_ones = predictions.take(np.flatnonzero(known))
+    scored = scores.scored(known_ones, names, run.recipe.evaluate.select, metrics)
     result = {"data": table.source, "rows": int(known.sum()), **scored}
     name = Path(data).stem if _path(data) and str(data) != "-" else table.source
     path = Path(out) if out is not None else run.path / "evaluations" / f"{name or 'data'}.json"

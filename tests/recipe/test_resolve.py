@@ -48,8 +48,14 @@ def _auto(part: Part, prefix: str = "") -> set[str]:
     return found
 
 
+MEASURING = {"data": {"source": "rows.csv", "augment": "auto"}, "evaluate": {"threshold": "auto"}}
+"""Fields that are measured only where the recipe asks for it."""
+
+
 def test_nothing_stays_on_auto_but_what_is_measured():
-    resolved, _ = resolve(_recipe(data={"source": "rows.csv", "augment": "auto"}), FACTS)
+    resolved, _ = resolve(_recipe(), FACTS)
+    assert _auto(resolved) == {"model.head", "train.micro"}
+    resolved, _ = resolve(_recipe(**MEASURING), FACTS)
     assert _auto(resolved) == set(MEASURED)
 
 
@@ -69,7 +75,7 @@ def test_equal_recipes_and_facts_give_equal_recipes_and_the_given_one_is_untouch
 
 
 def test_a_resolved_recipe_is_its_own_resolution():
-    resolved, _ = resolve(_recipe(data={"source": "rows.csv", "augment": "auto"}), FACTS)
+    resolved, _ = resolve(_recipe(**MEASURING), FACTS)
     again, reasons = resolve(resolved, FACTS)
     assert again == resolved
     assert set(reasons) == set(MEASURED)

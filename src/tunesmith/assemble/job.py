@@ -17,6 +17,7 @@ from tunesmith import plugins
 from tunesmith.assemble import accounts, opened
 from tunesmith.assemble.feeds import Feed, Steps, augmented_rows, check_reads, steps_of
 from tunesmith.assemble.rows import Objects, Rows, open_rows, without_unreadable
+from tunesmith.assemble.thresholds import with_threshold
 from tunesmith.data.augmented import AugmentedRows
 from tunesmith.data.encoded import Encoded, Encoder
 from tunesmith.data.ledger import UNLABELLED
@@ -227,6 +228,7 @@ def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> J
     rows = open_rows(recipe, objects, opened.reads(recipe, objects))
     for note in rows.notes:
         tell(note)
+    rows = with_threshold(recipe, rows, tell)
     pretrained, encoder = opened.opened(recipe, objects, rows)
     tell(pretrained.told)
     if recipe.model.head != "auto":

@@ -14,6 +14,7 @@ from torch import nn
 from tunesmith import plugins
 from tunesmith.assemble.opened import encoder_of, rebuilt
 from tunesmith.assemble.rows import refuse_unreadable
+from tunesmith.assemble.thresholds import target_of
 from tunesmith.data import media
 from tunesmith.data.encoded import Encoder
 from tunesmith.data.sources import open_source
@@ -94,7 +95,7 @@ def load_run(run: Run, machine: Machine, module: nn.Module | None = None) -> Loa
     recipe, measured = run.recipe, run.measured
     assert recipe.task != "auto" and recipe.data.inputs != "auto"
     task: Task = plugins.get("task", recipe.task.name)
-    target = Target.from_json(measured["target"])
+    target = target_of(run)
     if (run.path / "network.json").is_file():
         pretrained, encoder = rebuilt(run, target, module)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
+from tunesmith.assemble.thresholds import by_label
 from tunesmith.files import write_text
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
@@ -49,6 +51,10 @@ Labels, in order: {{ labels }}.
 {%- else -%}
 The output is the value itself.
 {%- endif %}
+{%- if thresholds %}
+
+{{ threshold }}
+{%- endif %}
 {%- if recipe.model.trust %} **The model brings Python code of its own, which was trusted.**{% endif %}
 
 ## Use it
@@ -76,7 +82,15 @@ In the folder that holds this file:
 ```python
 {{ lines }}
 ```
-{% if not front %}
+{% if thresholds %}
+{{ library }} knows nothing of the threshold. To decide as this model does:
+
+```python
+thresholds = {{ thresholds | json }}
+row = {{ chances | json }}  # the probabilities of one row
+print([label for label, least in thresholds.items() if row[label] >= least]{{ " or " ~ others | json if others }})
+```
+{% endif %}{% if not front %}
 ## What lies here
 
 | | |
@@ -177,7 +191,9 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
     metrics = [name for name in dict.fromkeys(made) if name in next(iter(scores.values()), {})][:5]
     labels = [] if task.name == "regression" else [f"{i} = `{label}`" for i, label in enumerate(target.labels)]
     local = recipe.model.name.startswith("package:") or Path(recipe.model.name).exists()
-    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(_CARD)
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
+    template = environment.from_string(_CARD)
     for folder, front in ((run.model, True), (run.path, False)):
         place = recipe.deliver.push or "." if front else str(run.model.resolve())
         text = template.render(
@@ -201,7 +217,11 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             tables={split: _table(values, metrics) for split, values in scores.items()},
             rows=num_rows,
             metrics=metrics,
-            caution=_caution(scores),
+            caution=_caution(scores, "threshold" in run.measured),
+            threshold=_about_threshold(run, target, scores),
+            thresholds=by_label(target),
+            chances={label: round(1 / len(target.labels), 2) for label in target.labels},
+            others=[] if target.positive is None else [target.labels[1 - target.positive]],
             example=_example(len(inputs), own=False) if modality == "text" else EXAMPLES[modality].python,
             lines=_network_lines(place, run, task, target)
             if plain
@@ -256,10 +276,36 @@ def _example(num_inputs: int, *, own: bool) -> str:
     return '[{"text": "a first text", "text_pair": "a second text"}]' if own else '[("a first text", "a second text")]'
 
 
-def _caution(scores: dict[str, Any]) -> str:
+def _about_threshold(run: Run, target: Target, scores: dict[str, Any]) -> str:
+    """Where this model decides, who chose that and what it brought; "" without a threshold."""
+    if not target.thresholds:
+        return ""
+    shown_thresholds = ", ".join(f"`{label}` from {value} on" for label, value in by_label(target).items())
+    lines = [f"**Threshold of the probability:** {shown_thresholds}."]
+    chosen = run.measured.get("threshold")
+    if chosen is None:
+        lines.append("The recipe gave it, and the baselines are decided at it too.")
+    else:
+        label, count = min(chosen["rows_with_label"].items(), key=lambda item: item[1])
+        rows = f"{chosen['rows']} {chosen['chosen_on']} rows, {count} of them `{label}`"
+        lines.append(
+            f"Chosen as best for {chosen['metric']} on {rows}; the score of these rows is optimistic therefore."
+        )
+        lines.append("Each baseline has its own, chosen in the same way.")
+    without = [
+        f"{split} {name} {shown(interval)}"
+        for split, values in scores.items()
+        for name, interval in values.get("default_threshold", {}).items()
+    ]
+    lines += [f"Without a threshold this model has {', '.join(without)}."] if without else []
+    return "\n".join(lines)
+
+
+def _caution(scores: dict[str, Any], threshold: bool) -> str:
     """What a reader must know of the parts that were scored."""
     if "test" in scores:
-        return "The test rows chose nothing; the valid rows chose the head and when to stop." if len(scores) > 1 else ""
+        chose = "the head, when to stop and the threshold" if threshold else "the head and when to stop"
+        return f"The test rows chose nothing; the valid rows chose {chose}." if len(scores) > 1 else ""
     return "The valid rows chose the model, so their scores are somewhat better than new rows will give."
 
 

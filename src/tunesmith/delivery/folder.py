@@ -18,9 +18,11 @@ from safetensors.torch import save_model as save_tensors
 
 from tunesmith.assemble.job import Job, Tell, with_assumed_head
 from tunesmith.assemble.opened import network_run
+from tunesmith.assemble.thresholds import target_of
 from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.delivery import card
 from tunesmith.delivery.exports import keras, peft, plain, sentence_transformers, transformers
+from tunesmith.delivery.scores import FOLDS_FILE
 from tunesmith.errors import DataError, MachineError
 from tunesmith.files import remove_folder, require_space, size, sweep, whole_folder, write_text
 from tunesmith.models.edits import lora
@@ -210,7 +212,8 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
     counts = {part: f"{len(getattr(job.rows.split, part))} rows" for part in ("train", "valid", "test")}
     if job.rows.cross_validated:
         counts["valid"] = f"{len(job.rows.split.train)} rows, each predicted by a model that did not train on it"
-    card.write(run, job.recipe, job.rows.task, job.rows.target, counts, job.rows.modality)
+    card.write(run, job.recipe, job.rows.task, target_of(run), counts, job.rows.modality)
+    (run.path / FOLDS_FILE).unlink(missing_ok=True)
     for best in run.checkpoints.glob("best-*"):
         best.unlink()
     for old in sorted(run.checkpoints.glob("step-*"))[:-1]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tunesmith import plugins
-from tunesmith.assemble.job import Job
+from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.loaded import load_run
+from tunesmith.assemble.thresholds import by_label, decided, told
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
 from tunesmith.evaluation.predict import Predictions, outputs_of
+from tunesmith.evaluation.thresholds import best_thresholds
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
 from tunesmith.tasks.task import Task
@@ -24,6 +26,25 @@ OF_ARRAYS = {"tfidf_logistic": "plain_logistic", "tfidf_ridge": "plain_ridge"}
 """What stands for a baseline of texts where rows are arrays."""
 OF_TABLES = {"tfidf_logistic": "boosted_trees", "tfidf_ridge": "boosted_trees"}
 """What stands for it where rows are those of a table."""
+FEW = 50
+"""With fewer rows that have a label, or have it not, its threshold moves with each of them."""
+
+
+@dataclass
+class Thresholds:
+    """Who decides at which thresholds: the model ("") and each baseline by name, each its own, chosen on the valid rows
+    that it did not learn from, where the recipe asks for that."""
+
+    job: Job
+    chosen: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def decided(self, name: str, part: str, predictions: Predictions) -> Predictions:
+        """The predictions as they are decided; those of valid choose."""
+        if self.job.recipe.evaluate.threshold != "auto":
+            return predictions
+        if part == "valid":
+            self.chosen[name] = best_thresholds(predictions, plain_name(self.job.select), self.job.objects.metrics)
+        return predictions.at(self.chosen[name])
 
 
 def value_of(job: Job, rows: np.ndarray, outputs: np.ndarray) -> float:
@@ -33,9 +54,21 @@ def value_of(job: Job, rows: np.ndarray, outputs: np.ndarray) -> float:
 
 
 def value_of_outputs(job: Job, codes: np.ndarray, outputs: np.ndarray) -> float:
-    """The deciding metric of outputs in the target's unit."""
+    """The deciding metric of outputs in the target's unit; at its best threshold where the recipe has it chosen."""
+    return intervals.value(_deciding(job, codes, outputs), plain_name(job.select), job.objects.metrics)
+
+
+def _deciding(job: Job, codes: np.ndarray, outputs: np.ndarray) -> Predictions:
+    """Outputs as they are decided during training."""
     predictions = Predictions(np.arange(len(codes)).astype(str), codes, outputs, job.rows.task, job.rows.target)
-    return intervals.value(predictions, job.select.removeprefix("memory:"), job.objects.metrics)
+    if job.recipe.evaluate.threshold != "auto":
+        return predictions
+    return predictions.at(best_thresholds(predictions, plain_name(job.select), job.objects.metrics))
+
+
+def plain_name(select: str) -> str:
+    """The deciding metric's name, also where it is a function in memory."""
+    return select.removeprefix("memory:")
 
 
 def share_better(job: Job, rows: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
@@ -43,10 +76,9 @@ def share_better(job: Job, rows: np.ndarray, first: np.ndarray, second: np.ndarr
     both come from nets in training."""
     target = job.rows.target
     one, other = (
-        Predictions(rows.astype(str), job.rows.codes[rows], outputs * target.std + target.mean, job.rows.task, target)
-        for outputs in (first, second)
+        _deciding(job, job.rows.codes[rows], outputs * target.std + target.mean) for outputs in (first, second)
     )
-    return intervals.share_better(one, other, job.select.removeprefix("memory:"), job.objects.metrics)
+    return intervals.share_better(one, other, plain_name(job.select), job.objects.metrics)
 
 
 def metric_names(recipe: Recipe) -> list[str]:
@@ -56,12 +88,14 @@ def metric_names(recipe: Recipe) -> list[str]:
     return [name for name in names if not name.startswith("memory:")]
 
 
-def score_run(job: Job, run: Run) -> None:
-    """Predict valid and test with the reloaded model, learn the baselines, and write predictions and scores.json."""
+def score_run(job: Job, run: Run, tell: Tell) -> None:
+    """Predict valid and test with the reloaded model, choose its threshold where the recipe asks for that, learn the
+    baselines, and write predictions and scores.json."""
     started = time.perf_counter()
     loaded = load_run(run, replace(job.machine, precision="fp32"), job.objects.model)
     names = metric_names(job.recipe)
     scores: dict[str, Any] = {}
+    thresholds = Thresholds(job)
     parts = {"valid": job.rows.split.valid, "test": job.rows.split.test}
     if job.rows.cross_validated:
         parts["valid"] = job.rows.split.train
@@ -77,24 +111,70 @@ def score_run(job: Job, run: Run) -> None:
         )
         if not job.machine.first:
             continue
+        predictions = thresholds.decided("", part, predictions)
         predictions.save(run.path / "predictions" / f"{part}.parquet")
-        scores[part] = intervals.score(predictions, names, job.objects.metrics)
-        scores[part]["baselines"] = _baselines(job, run, part, rows, names, by_folds)
+        scores[part] = scored(predictions, names, job.select, job.objects.metrics)
+        if part == "valid" and thresholds.chosen:
+            _keep_threshold(job, run, predictions, scores[part], tell)
+        scores[part]["baselines"] = _baselines(job, run, part, rows, names, thresholds)
     if job.machine.first:
         run.write("scores.json", scores)
-        (run.path / FOLDS_FILE).unlink(missing_ok=True)
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
     job.machine.gather(None)
 
 
+def scored(
+    predictions: Predictions, names: Sequence[str], select: str, own: Sequence[intervals.Own] = ()
+) -> dict[str, Any]:
+    """metric -> interval, `classes`, and where there is a threshold `default_threshold`: what `select` is without."""
+    result = intervals.score(predictions, names, own)
+    name = plain_name(select)
+    if predictions.target.thresholds and name in result:
+        mine = [metric for metric in own if metric.__name__ == name]
+        default = intervals.score(predictions.at(()), [] if mine else [name], mine, classes=False)
+        result["default_threshold"] = default
+    return result
+
+
+def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[str, Any], tell: Tell) -> None:
+    """Write the chosen thresholds into measured.json, and say what they are, what chose them and what they brought."""
+    assert predictions.codes is not None
+    target, name = predictions.target, plain_name(job.select)
+    codes = predictions.codes[intervals.known_rows(predictions.codes)]
+    has = codes > 0.5 if codes.ndim == 2 else (codes == target.positive)[:, None]
+    num_rows = {label: int(count) for label, count in zip(decided(target), has.sum(0), strict=True)}
+    before, after = scores["default_threshold"][name]["value"], scores[name]["value"]
+    rows = "cross-validated" if job.rows.cross_validated else "valid"
+    kept = {
+        "metric": name,
+        "thresholds": by_label(target),
+        "chosen_on": rows,
+        "rows": len(codes),
+        "rows_with_label": num_rows,
+        "value": after,
+        "default_value": before,
+    }
+    run.write("measured.json", run.measured | {"threshold": kept})
+    tell(f"threshold, chosen for {name} on {len(codes)} {rows} rows: {told(target)}")
+    shown = ["-" if value is None else f"{value:.3f}" for value in (after, before)]
+    tell(f"  {rows} {name} {shown[0]}, without it {shown[1]}; optimistic, for the same rows chose the threshold")
+    few = {label: min(count, len(codes) - count) for label, count in num_rows.items()}
+    least = min(few, key=lambda label: few[label])
+    if few[least] < FEW:
+        kind = f'have "{least}"' if num_rows[least] == few[least] else f'do not have "{least}"'
+        tell(f"  few rows chose it: {few[least]} of the {len(codes)} {kind}; other rows would choose another threshold")
+
+
 def save_folds(run: Run, outputs: np.ndarray) -> None:
-    """Keep the held-out outputs of the cross-validation until the run is scored."""
+    """Keep the held-out outputs of the cross-validation until the run is finished, for it may be scored again."""
     path = run.path / FOLDS_FILE
     path.parent.mkdir(exist_ok=True)
     np.save(path, outputs)
 
 
-def _baselines(job: Job, run: Run, part: str, rows: np.ndarray, names: list[str], by_folds: bool) -> dict[str, Any]:
+def _baselines(
+    job: Job, run: Run, part: str, rows: np.ndarray, names: list[str], thresholds: Thresholds
+) -> dict[str, Any]:
     """Baseline -> metric -> interval, learnt from the same training rows and asked about the same rows."""
     train = job.rows.split.train
     found: dict[str, Any] = {}
@@ -102,13 +182,14 @@ def _baselines(job: Job, run: Run, part: str, rows: np.ndarray, names: list[str]
         learn, started = plugins.get("baseline", name), time.perf_counter()
         outputs = np.zeros((len(rows), job.rows.target.num_outputs))
         folds = [(np.arange(len(train)), np.arange(len(rows)))]
-        if by_folds:
+        if part == "valid" and job.rows.cross_validated:
             folds = job.rows.folds(train)
         for fitting, held in folds:
             outputs[held] = _learn(job, learn, train[fitting], rows[held])
         predictions = Predictions(
             job.rows.table.ids()[rows], job.rows.codes[rows], outputs, _of_probabilities(job.rows.task), job.rows.target
         )
+        predictions = thresholds.decided(name, part, predictions)
         found[name] = intervals.score(predictions, names, job.objects.metrics, classes=False)
         run.append_event("baseline", name=name, split=part, seconds=round(time.perf_counter() - started, 3))
     return found

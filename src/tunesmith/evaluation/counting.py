@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tunesmith.errors import RecipeError
-from tunesmith.tasks.task import Target
+from tunesmith.tasks.task import Target, decided_label, decided_labels
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Counts:
     right: Tensor
     predicted: Tensor
     true: Tensor
+    whole: Tensor
+    """Rows that are right in all their labels, (resamples,)."""
+    num_rows: int
+    several: bool = False
+    """Whether a row may have several labels."""
 
     @property
     def precision(self) -> Tensor:
@@ -40,28 +46,45 @@ class Counts:
         return self.predicted + self.true > 0
 
 
-def count(codes: Tensor, chances: Tensor) -> Counts:
-    """The Counts of codes (resamples, rows[, labels]); of several labels those with a probability of at least 0.5."""
+Metric = Callable[[Tensor, Tensor, Target], Tensor]
+
+
+def of_decisions(measure: Callable[[Counts, Target], Tensor]) -> Metric:
+    """The metric of a function of Counts: one that thresholds change. They are chosen by its attribute `of_counts`,
+    which is that function, because the Counts of every threshold are known after one sorting."""
+
+    @functools.wraps(measure)
+    def metric(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+        return measure(count(codes, chances, target), target)
+
+    metric.of_counts = measure  # type: ignore[attr-defined]
+    return metric
+
+
+def count(codes: Tensor, chances: Tensor, target: Target) -> Counts:
+    """The Counts of codes (resamples, rows[, labels]), decided at the target's thresholds."""
     if codes.dim() == 3:
-        several, truth = chances >= 0.5, codes > 0.5
+        several, truth = decided_labels(chances, target), codes > 0.5
         right, predicted, true = (some.sum(1).double() for some in (several & truth, several, truth))
-        return Counts(right, predicted, true)
-    told = chances.argmax(-1)
+        whole = (several == truth).all(-1).sum(1).double()
+        return Counts(right, predicted, true, whole, codes.shape[1], several=True)
+    told = decided_label(chances, target)
     nothing = torch.zeros(len(codes), chances.shape[-1], dtype=torch.float64)
     each = torch.ones(codes.shape, dtype=torch.float64)
     right = nothing.scatter_add(1, codes, (told == codes).double())
-    return Counts(right, nothing.scatter_add(1, told, each), nothing.scatter_add(1, codes, each))
+    predicted, true = (nothing.scatter_add(1, some, each) for some in (told, codes))
+    return Counts(right, predicted, true, right.sum(1), codes.shape[1])
 
 
-def by_class(codes: Tensor, chances: Tensor) -> Iterator[tuple[str, Tensor]]:
+def by_class(codes: Tensor, chances: Tensor, target: Target) -> Iterator[tuple[str, Tensor]]:
     """Precision, recall and F1 of each class, (resamples, classes)."""
-    counts = count(codes, chances)
+    counts = count(codes, chances, target)
     yield from (("precision", counts.precision), ("recall", counts.recall), ("f1", counts.f1))
 
 
-def macro(values: Tensor, counts: Counts, codes: Tensor) -> Tensor:
+def macro(values: Tensor, counts: Counts) -> Tensor:
     """The mean over the classes that occur; over all labels where a row may have several."""
-    return values.mean(1) if codes.dim() == 3 else values.where(counts.occurs, torch.nan).nanmean(1)
+    return values.mean(1) if counts.several else values.where(counts.occurs, torch.nan).nanmean(1)
 
 
 def positive(values: Tensor, target: Target) -> Tensor:
@@ -106,9 +129,9 @@ def ranks(values: Tensor) -> Tensor:
     return (below + upto + 1).double() / 2
 
 
-def single(codes: Tensor, name: str) -> None:
+def single(counts: Counts, name: str) -> None:
     """Refuse several labels a row."""
-    if codes.dim() == 3:
+    if counts.several:
         raise RecipeError(f'"{name}" is for one label a row', where="evaluate.metrics", remedy="leave it out")
 
 

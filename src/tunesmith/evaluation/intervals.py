@@ -37,7 +37,7 @@ def score(
     predictions: Predictions, names: Sequence[str], own: Sequence[Own] = (), *, classes: bool = True
 ) -> dict[str, Any]:
     """metric -> {value, low, high} over the rows whose target is known, and `classes` -> label -> metric alike."""
-    codes, chances = _known(predictions)
+    codes, chances = known(predictions)
     result: dict[str, Any] = {}
     for name in names:
         function = plugins.get("metric", name)
@@ -54,7 +54,7 @@ def value(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> float
     for metric in own:
         if metric.__name__ == name:
             return float(metric(_truth(predictions), predictions.decoded))
-    codes, chances = _known(predictions)
+    codes, chances = known(predictions)
     return float(plugins.get("metric", name)(codes[None], chances[None], predictions.target)[0])
 
 
@@ -67,7 +67,7 @@ def share_better(first: Predictions, second: Predictions, name: str, own: Sequen
     else:
         function, drawn = plugins.get("metric", name), []
         for one in (first, second):
-            codes, chances = _known(one)
+            codes, chances = known(one)
             batches = _resamples(len(codes), RESAMPLES, chances.shape[-1])
             values = [function(codes[rows], chances[rows], one.target) for rows in batches]
             drawn.append(torch.cat(values).double().numpy())
@@ -76,7 +76,8 @@ def share_better(first: Predictions, second: Predictions, name: str, own: Sequen
     return float(((gain > 0) + 0.5 * (gain == 0)).mean()) if len(gain) else 0.5
 
 
-def _known(predictions: Predictions) -> tuple[Tensor, Tensor]:
+def known(predictions: Predictions) -> tuple[Tensor, Tensor]:
+    """Codes and probabilities of the rows whose target is known."""
     assert predictions.codes is not None
     kept = known_rows(predictions.codes)
     return torch.from_numpy(predictions.codes[kept]), torch.from_numpy(predictions.probabilities[kept])
@@ -106,10 +107,10 @@ def _interval(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, t
 
 
 def _by_class(codes: Tensor, chances: Tensor, target: Target) -> dict[str, Any]:
-    points = dict(by_class(codes[None], chances[None]))
+    points = dict(by_class(codes[None], chances[None], target))
     drawn: dict[str, list[Tensor]] = {name: [] for name in points}
     for rows in _resamples(len(codes), RESAMPLES, chances.shape[-1]):
-        for name, values in by_class(codes[rows], chances[rows]):
+        for name, values in by_class(codes[rows], chances[rows], target):
             drawn[name].append(values)
     result: dict[str, Any] = {}
     for index, label in enumerate(target.labels):

@@ -1,7 +1,7 @@
 """Metrics: a function each, over one or many resamples at once.
 
 Each takes `codes` (resamples, rows[, labels]), `chances` (resamples, rows, outputs; the values of a regression) and the
-Target, and returns one value a resample."""
+Target, and returns one value a resample. One of decisions is written as a function of their Counts (`of_decisions`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tunesmith.evaluation.counting import (
-    count,
+    Counts,
     macro,
+    of_decisions,
     one_against_rest,
     positive,
     precision_recall_area,
@@ -24,62 +25,64 @@ FALLING = ("log_loss", "brier", "rmse", "mse", "mae", "loss")
 """Metrics of which less is better."""
 
 
-def accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def accuracy(counts: Counts, target: Target) -> Tensor:
     """Share of rows that are right; with several labels a row, of rows whose labels are all right."""
-    if codes.dim() == 3:
-        return ((chances >= 0.5) == codes.bool()).all(-1).float().mean(-1)
-    return (chances.argmax(-1) == codes).float().mean(-1)
+    return counts.whole / counts.num_rows
 
 
-def balanced_accuracy(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def balanced_accuracy(counts: Counts, target: Target) -> Tensor:
     """Mean recall of the classes that have rows; a class that is only predicted does not count (as in scikit-learn)."""
-    single(codes, "balanced_accuracy")
-    counts = count(codes, chances)
+    single(counts, "balanced_accuracy")
     return counts.recall.where(counts.true > 0, torch.nan).nanmean(1)
 
 
-def precision(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def precision(counts: Counts, target: Target) -> Tensor:
     """Precision of the positive label of a binary task."""
-    return positive(count(codes, chances).precision, target)
+    return positive(counts.precision, target)
 
 
-def recall(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def recall(counts: Counts, target: Target) -> Tensor:
     """Recall of the positive label of a binary task."""
-    return positive(count(codes, chances).recall, target)
+    return positive(counts.recall, target)
 
 
-def f1(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def f1(counts: Counts, target: Target) -> Tensor:
     """F1 of the positive label of a binary task."""
-    return positive(count(codes, chances).f1, target)
+    return positive(counts.f1, target)
 
 
-def precision_macro(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def precision_macro(counts: Counts, target: Target) -> Tensor:
     """Mean precision of the classes."""
-    counts = count(codes, chances)
-    return macro(counts.precision, counts, codes)
+    return macro(counts.precision, counts)
 
 
-def recall_macro(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def recall_macro(counts: Counts, target: Target) -> Tensor:
     """Mean recall of the classes."""
-    counts = count(codes, chances)
-    return macro(counts.recall, counts, codes)
+    return macro(counts.recall, counts)
 
 
-def f1_macro(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def f1_macro(counts: Counts, target: Target) -> Tensor:
     """Mean F1 of the classes."""
-    counts = count(codes, chances)
-    return macro(counts.f1, counts, codes)
+    return macro(counts.f1, counts)
 
 
-def f1_micro(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def f1_micro(counts: Counts, target: Target) -> Tensor:
     """F1 of all decisions together; with one label a row it equals the accuracy."""
-    counts = count(codes, chances)
     return 2 * counts.right.sum(1) / (counts.predicted + counts.true).sum(1).clamp(min=1)
 
 
-def f1_weighted(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def f1_weighted(counts: Counts, target: Target) -> Tensor:
     """Mean F1 of the classes, weighted by their rows."""
-    counts = count(codes, chances)
     return (counts.f1 * counts.true).sum(1) / counts.true.sum(1).clamp(min=1)
 
 
@@ -93,11 +96,11 @@ def average_precision(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
     return one_against_rest(precision_recall_area, codes, chances, target)
 
 
-def mcc(codes: Tensor, chances: Tensor, target: Target) -> Tensor:
+@of_decisions
+def mcc(counts: Counts, target: Target) -> Tensor:
     """Matthews correlation coefficient (Gorodkin 2004 for several classes); 0 where one class is all there is."""
-    single(codes, "mcc")
-    counts = count(codes, chances)
-    rows = codes.shape[1]
+    single(counts, "mcc")
+    rows = counts.num_rows
     together = counts.right.sum(1) * rows - (counts.predicted * counts.true).sum(1)
     apart = [rows**2 - each.square().sum(1) for each in (counts.predicted, counts.true)]
     return together / (apart[0] * apart[1]).sqrt().clamp(min=1)

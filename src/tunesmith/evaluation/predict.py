@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,6 +67,10 @@ class Predictions:
         """Some of the rows."""
         codes = None if self.codes is None else self.codes[positions]
         return Predictions(self.ids[positions], codes, self.outputs[positions], self.task, self.target)
+
+    def at(self, thresholds: Sequence[float]) -> Predictions:
+        """The same, decided at these thresholds; () = the most probable label, or 0.5 for each of several."""
+        return replace(self, target=self.target.at(thresholds))
 
     def save(self, path: Path) -> None:
         """A Parquet file: id, target, prediction, probability_<label>."""

@@ -62,6 +62,7 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
     problems = [
         *(_choices(recipe, where) or _values(recipe, where)),
         *_metrics(recipe, where),
+        *_threshold(recipe, where),
         *_without_effect(recipe, where),
     ]
     if problems:
@@ -141,6 +142,22 @@ def _metrics(recipe: Recipe, where: str) -> list[Problem]:
         for name in names
         if name not in known and not name.startswith("memory:")
     ]
+
+
+def _threshold(recipe: Recipe, where: str) -> list[Problem]:
+    """A threshold is about labels, and one that is chosen is about a metric of what is decided."""
+    threshold, name = recipe.evaluate.threshold, recipe.evaluate.select
+    if threshold is None:
+        return []
+    if recipe.task != "auto" and recipe.task.name == "regression":
+        return [Problem('"evaluate.threshold" has no effect on a regression', where, "leave it out")]
+    if threshold != "auto" or name not in plugins.names("metric"):
+        return []
+    if hasattr(plugins.get("metric", name), "of_counts"):
+        return []
+    able = [metric for metric in plugins.names("metric") if hasattr(plugins.get("metric", metric), "of_counts")]
+    what = f'"evaluate.threshold" = auto: no threshold changes "{name}", by which it would be chosen'
+    return [Problem(what, where, f"set evaluate.select to one of {', '.join(able)}, or leave the threshold out")]
 
 
 def _without_effect(recipe: Recipe, where: str) -> list[Problem]:

@@ -11,7 +11,7 @@ from tunesmith.recipe.schema import Recipe
 SMALL_CLASS = 50
 """Under this many rows per class, choices are made by cross-validation and all rows train at the end."""
 
-MEASURED = ("model.head", "train.micro", "data.augment")
+MEASURED = ("model.head", "train.micro", "data.augment", "evaluate.threshold")
 """Left on "auto" here: measured on the rows and written to `measured.json`."""
 
 

@@ -191,6 +191,9 @@ class Evaluate(Part):
     """Names from `tunesmith list metric`."""
     select: str = "auto"
     """The metric that chooses the head, the best step and when to stop."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Auto | None = None
+    """From which probability on the positive label, or each of several labels, is decided: a number, or "auto", the one
+    at which `select` is best on the validation rows. Without it the most probable label, or 0.5 for each of several."""
 
 
 class Deliver(Part):

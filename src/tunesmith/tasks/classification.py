@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunesmith.errors import DataError, nearest
-from tunesmith.tasks.task import Target, Task, as_label, label_order
+from tunesmith.tasks.task import Target, Task, as_label, decided_label, label_order
 
 POSITIVE_WORDS = ("1", "true", "yes", "y", "positive", "pos", "spam", "toxic")
 
@@ -56,8 +56,8 @@ def probabilities(outputs: np.ndarray) -> np.ndarray:
 
 
 def decode(probabilities: np.ndarray, target: Target) -> list[str]:
-    """The most probable label."""
-    return [target.labels[index] for index in probabilities.argmax(1)]
+    """The most probable label, or what the target's threshold says."""
+    return [target.labels[index] for index in decided_label(torch.from_numpy(probabilities), target).tolist()]
 
 
 TASK = Task(

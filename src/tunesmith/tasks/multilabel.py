@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunesmith.errors import DataError
-from tunesmith.tasks.task import Target, Task, as_label, label_order
+from tunesmith.tasks.task import Target, Task, as_label, decided_labels, label_order
 
 
 def learn(columns: tuple[str, ...], values: Sequence[Any], *, separator: str | None = None) -> Target:
@@ -57,8 +57,9 @@ def probabilities(outputs: np.ndarray) -> np.ndarray:
 
 
 def decode(probabilities: np.ndarray, target: Target) -> list[list[str]]:
-    """The labels at or over one half."""
-    return [[target.labels[i] for i in np.flatnonzero(row >= 0.5)] for row in probabilities]
+    """The labels at or over one half, or over the target's thresholds."""
+    decided = decided_labels(torch.from_numpy(probabilities), target).numpy()
+    return [[target.labels[i] for i in np.flatnonzero(row)] for row in decided]
 
 
 def _has_separator(target: Target) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -24,6 +25,9 @@ class Target:
     """The index of the positive label of a binary task: what binary precision, recall, F1 are about."""
     mean: float = 0.0
     std: float = 1.0
+    thresholds: tuple[float, ...] = ()
+    """From which probability on the positive label, or each of several labels, is decided; () = the most probable
+    label, or 0.5 for each of several."""
 
     @property
     def num_outputs(self) -> int:
@@ -34,7 +38,14 @@ class Target:
         index = [self.labels.index(label) for label in labels]
         positive = None if self.positive is None else list(labels).index(self.labels[self.positive])
         counts = tuple(self.counts[i] for i in index)
-        return replace(self, labels=tuple(labels), counts=counts, positive=positive)
+        thresholds = self.thresholds
+        if len(thresholds) == len(self.labels):
+            thresholds = tuple(thresholds[i] for i in index)
+        return replace(self, labels=tuple(labels), counts=counts, positive=positive, thresholds=thresholds)
+
+    def at(self, thresholds: Sequence[float]) -> Target:
+        """The same target, decided at other thresholds."""
+        return replace(self, thresholds=tuple(thresholds))
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,6 +79,21 @@ class Task:
     """The metric that decides unless the recipe says otherwise."""
     baselines: tuple[str, ...]
     """What every run is held against."""
+
+
+def decided_label(chances: Tensor, target: Target) -> Tensor:
+    """The index of the one label of each row, of probabilities (..., rows, labels): the most probable; where there is a
+    threshold, the positive label from it on, and the other below."""
+    if not target.thresholds:
+        return chances.argmax(-1)
+    assert target.positive is not None
+    is_positive = chances[..., target.positive].double() >= target.thresholds[0]
+    return (is_positive if target.positive else ~is_positive).long()
+
+
+def decided_labels(chances: Tensor, target: Target) -> Tensor:
+    """Which of several labels each row has, of probabilities (..., rows, labels): those at or over their thresholds."""
+    return chances.double() >= torch.tensor(target.thresholds or (0.5,), dtype=torch.float64)
 
 
 def label_order(labels: Sequence[str]) -> tuple[str, ...]:
