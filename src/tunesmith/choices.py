@@ -103,7 +103,9 @@ def with_augment(
         folds = [(np.arange(count), np.arange(count, len(rows)))]
     times = f"{len(folds)} times each " if len(folds) > 1 else ""
     tell(f"data.augment = auto: trains {times}without and with {name}, to compare them on {len(asked)} held-out rows")
-    found = [held_out(tried, rows, folds, tell) for tried in (plain, job)]
+    found = []
+    for how, tried in (("without", plain), ("with", job)):
+        found.append(held_out(tried, rows, folds, lambda line, how=how: tell(f"{how} {name}: {line}")))
     sign = 1 if rising(job.select) else -1
     best = [max(each.values(), key=lambda outputs: sign * scores.value_of(job, asked, outputs)) for _, each in found]
     without, with_it = (scores.value_of(job, asked, outputs) for outputs in best)
