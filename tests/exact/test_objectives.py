@@ -10,7 +10,8 @@ from tunesmith.testing import tiny_model, tiny_rows
 
 MORE = {
     "contrastive": {"objective": "contrastive"},
-    "consistency": {"objective": "consistency", "data.augment": "words"},
+    # No confidence is asked, so that every row without a target counts from the first step.
+    "consistency": {"objective": "{name='consistency', confidence=0.0}", "data.augment": "words"},
 }
 
 

@@ -81,25 +81,25 @@ def test_where_few_rows_judge_auto_asks_folds_of_the_training_rows(tmp_path):
     assert same(run, named) and run.measured["length"] == named.measured["length"]
 
 
-def test_a_regression_and_a_resumed_auto(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_resumed_run_reads_the_answer_of_auto(kept, tmp_path):
     random = np.random.default_rng(0)
     with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
         rows = random.normal(size=(120, 3)).round(4)
         csv.writer(file).writerows([("a", "b", "y"), *(row.tolist() for row in rows)])
     settings = ("data.augment=auto", "model.options={layers = 1, width = 8}", 'evaluate.metrics=["mae"]')
     whole, _ = fit(tmp_path / "rows.csv", "new:mlp", tmp_path / "whole", *settings)
-    kept = whole.measured["augment"]["kept"]
     # As if it had been stopped after it was measured: the answer is read, not measured again.
     stopped = tmp_path / "stopped"
     stopped.mkdir()
     for name in ("recipe.toml", "environment.json", "data.json", "split.parquet", "ledger.json"):
         (stopped / name).write_bytes((whole.path / name).read_bytes())
     answer = json.loads((whole.path / "measured.json").read_text())
-    answer["augment"]["kept"] = not kept
+    answer["augment"]["kept"] = kept
     (stopped / "measured.json").write_text(json.dumps(answer))
     other = tunesmith.fit(resume=stopped, quiet=True, tell=lambda _line: None)
-    assert not same(whole, other)
-    named = ["data.augment=columns"] if not kept else []
+    assert same(whole, other) is (whole.measured["augment"]["kept"] == kept)
+    named = ["data.augment=columns"] if kept else []
     plain, _ = fit(tmp_path / "rows.csv", "new:mlp", tmp_path / "plain", *settings[1:], *named)
     assert same(other, plain)
 
