@@ -30,6 +30,7 @@ from tunesmith.recipe import file as recipe_file
 from tunesmith.recipe.check import name_choices
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run, open_run
+from tunesmith.study import folds
 from tunesmith.training import machine
 
 Tell = Callable[[str], None]
@@ -86,9 +87,12 @@ def fit(
         if run.finished:
             tell(f"{run.path} is complete: nothing to resume")
             return run
-        return run_recipe(recipe, objects, resume=run, tell=tell, quiet=quiet)
+        fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
+        return fitted(recipe, objects, resume=run, tell=tell, quiet=quiet)
     fields |= {"data": data, "valid": valid, "test": test, "loss": loss, "metrics": metrics}
-    return run_recipe(_recipe(objects, fields, settings), objects, out=out, tell=tell, quiet=quiet)
+    recipe = _recipe(objects, fields, settings)
+    fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
+    return fitted(recipe, objects, out=out, tell=tell, quiet=quiet)
 
 
 def check(

@@ -41,7 +41,7 @@ to predict `{{ columns | join("`, `") }}` from `{{ inputs | join("`, `") }}`.
 {% else %}
 No row was set aside, so nothing was scored.
 {% endfor %}
-In brackets: 95 % intervals (bootstrap over the rows). {{ caution }}
+In brackets: 95 % intervals ({{ intervals }}). {{ caution }}
 
 {% if labels -%}
 Labels, in order: {{ labels }}.
@@ -87,6 +87,8 @@ In the folder that holds this file:
 | `scores.json`, `predictions/` | all scores, also per class, and the rows behind them |
 | `data.json`, `split.parquet` | the fingerprint of the data, and which row was in which part |
 | `environment.json`, `events.jsonl` | versions and hardware; the log, step by step |
+{% if folds %}| `folds/` | what the run without each fold left: scores, predictions, recipe |
+{% endif -%}
 | `checkpoints/` | the last state of training; not needed to use the model |
 {% endif -%}
 """
@@ -201,6 +203,8 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             tables={split: _table(values, metrics) for split, values in scores.items()},
             rows=num_rows,
             metrics=metrics,
+            folds=num_folds(scores),
+            intervals=_intervals(scores),
             caution=_caution(scores),
             example=_example(len(inputs), own=False) if modality == "text" else EXAMPLES[modality].python,
             lines=_network_lines(place, run, task, target)
@@ -256,8 +260,24 @@ def _example(num_inputs: int, *, own: bool) -> str:
     return '[{"text": "a first text", "text_pair": "a second text"}]' if own else '[("a first text", "a second text")]'
 
 
+def num_folds(scores: dict[str, Any]) -> int:
+    """Over how many folds the test scores are a mean; 0 where the model itself was tested."""
+    found = next((len(value["folds"]) for value in scores.get("test", {}).values() if "folds" in value), 0)
+    return int(found)
+
+
+def _intervals(scores: dict[str, Any]) -> str:
+    """How the intervals were found."""
+    rows, folds = "bootstrap over the rows", "corrected resampled t over the folds, Nadeau & Bengio 2003"
+    if not num_folds(scores):
+        return rows
+    return f"test: {folds}" + (f"; valid: {rows}" if "valid" in scores else "")
+
+
 def _caution(scores: dict[str, Any]) -> str:
     """What a reader must know of the parts that were scored."""
+    if num_folds(scores):
+        return "The rows of a fold chose nothing in the run that it tested."
     if "test" in scores:
         return "The test rows chose nothing; the valid rows chose the head and when to stop." if len(scores) > 1 else ""
     return "The valid rows chose the model, so their scores are somewhat better than new rows will give."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,8 +45,9 @@ def metric_names(recipe: Recipe) -> list[str]:
     return [name for name in names if not name.startswith("memory:")]
 
 
-def score_run(job: Job, run: Run) -> None:
-    """Predict valid and test with the reloaded model, learn the baselines, and write predictions and scores.json."""
+def score_run(job: Job, run: Run, judged: Mapping[str, Any]) -> None:
+    """Predict valid and test with the reloaded model, learn the baselines, and write predictions and scores.json;
+    `judged`: the scores of parts that other runs judged, for the same file."""
     started = time.perf_counter()
     loaded = load_run(run, replace(job.machine, precision="fp32"), job.objects.model)
     names = metric_names(job.recipe)
@@ -70,7 +71,7 @@ def score_run(job: Job, run: Run) -> None:
         scores[part] = intervals.score(predictions, names, job.objects.metrics)
         scores[part]["baselines"] = _baselines(job, run, part, rows, names, by_folds)
     if job.machine.first:
-        run.write("scores.json", scores)
+        run.write("scores.json", {**scores, **judged})
         (run.path / FOLDS_FILE).unlink(missing_ok=True)
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
     job.machine.gather(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from tunesmith.delivery.card import EXAMPLES, asked_again, shown
+from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, shown
 from tunesmith.run import Run
 
 NOT_METRICS = ("classes", "baselines", "data", "rows")
@@ -18,7 +18,8 @@ def summary(run: Run) -> str:
     lines = ["", "no row was set aside: nothing was scored"]
     if scores:
         rows = {"this model": scores[split], **scores[split]["baselines"]}
-        lines = ["", f"{split} {metric}, with 95 % interval:"]
+        folds = num_folds(scores)
+        lines = ["", f"{split} {metric}{f', mean of {folds} folds' * bool(folds)}, with 95 % interval:"]
         lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in rows.items()]
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
     place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
