@@ -152,7 +152,9 @@ def kfold(
     spread evenly over the folds; rows of equal inputs stay together, and rows of which the column `by` says the same.
     `repeats`: so many times with other folds; `valid = 0`: all rows train, and cross-validation makes the choices."""
     if repeats < 1:
-        raise RecipeError(f"repeats = {repeats} is no number of times", where="data.split.repeats", remedy="repeats = 1 or more")
+        raise RecipeError(
+            f"repeats = {repeats} is no number of times", where="data.split.repeats", remedy="repeats = 1 or more"
+        )
     folds, units, notes = _folds(table, labels, k, by, seeds.fold(seed, "kfold", 1))
     sizes = np.bincount(folds, minlength=k)
     notes = [f"{k} folds of {sizes.min()} to {sizes.max()} rows{f', {repeats} times' * (repeats > 1)}", *notes]
