@@ -119,9 +119,16 @@ def check(
     lr: Annotated[
         bool, typer.Option("--lr", help="Find learning rates by a range test, a hundred steps a phase.")
     ] = False,
-    png: Annotated[Path | None, typer.Option(help="Where --lr draws its curves; by default lr.png, here.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Rank the rows whose label looks wrong.")] = False,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where --labels writes all of them, as CSV.")] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Train on 1/8, 1/4, 1/2 and all of the rows: would more rows help?")
+    ] = False,
+    png: Annotated[
+        Path | None, typer.Option(help="Where --lr and --curve draw; by default lr.png or curve.png, here.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Where --labels writes its CSV; with --curve the same as --png.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found in the data as JSON.")] = False,
     settings: Settings = None,
     allow_code: AllowCode = False,
@@ -132,6 +139,12 @@ def check(
     import tunesmith
     from tunesmith.errors import RecipeError
 
+    if out is not None and not (labels or curve):
+        what = "--out has no effect without --labels or --curve"
+        raise RecipeError(what, where="check", remedy="add one of them, or leave it out")
+    if out is not None and curve and png is not None:
+        raise RecipeError("--out and --png both name the picture", where="check", remedy="leave one of them out")
+    picture = png or (Path("lr.png") if lr else (out or Path("curve.png")) if curve else None)
     found = tunesmith.check(
         data,
         model,
@@ -145,15 +158,14 @@ def check(
         plan=plan,
         lr=lr,
         labels=labels,
-        png=Path("lr.png") if lr and png is None else png,
+        curve=curve,
+        png=picture,
         settings=_allowing(settings, allow_code),
     )
     if as_json and not hasattr(found, "as_json"):
         what = "--json is about the data alone"
         raise RecipeError(what, where="check", remedy="leave the model out, or leave --json out")
-    if out is not None and not labels:
-        raise RecipeError("--out has no effect without --labels", where="check", remedy="add --labels, or leave it out")
-    if out is not None:
+    if labels and out is not None:
         found.write(out)
     print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found)
 

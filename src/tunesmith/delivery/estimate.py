@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import torch
 
 from tunesmith.assemble.feeds import Feed
 from tunesmith.assemble.job import Cadence, Job, Tell, prepare, with_assumed_head
-from tunesmith.assemble.rows import Objects
+from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.batch import Batch
 from tunesmith.data.split import each_fold
 from tunesmith.delivery.folder import needed_bytes
@@ -69,12 +69,12 @@ class Estimate:
 
 
 @contextlib.contextmanager
-def opened(recipe: Recipe, objects: Objects, tell: Tell) -> Iterator[Job]:
-    """The Job that `fit` would prepare, for as long as the `with` lasts."""
+def opened(recipe: Recipe, objects: Objects, tell: Tell, fewer: Callable[[Rows], Rows] | None = None) -> Iterator[Job]:
+    """The Job that `fit` would prepare, for as long as the `with` lasts; of `fewer` rows, if that is given."""
     check_recipe(recipe)
     place = machine.start(recipe.train.device, recipe.train.precision, deterministic=recipe.train.deterministic)
     with contextlib.closing(place):
-        yield prepare(recipe, objects, place, tell)
+        yield prepare(recipe, objects, place, tell, fewer)
 
 
 def enter(job: Job, net: Tunable, feed: Feed, phase: Phase) -> list[str]:

@@ -79,12 +79,26 @@ def _resamples(num_rows: int, count: int, width: int) -> Iterator[Tensor]:
         yield torch.randint(num_rows, (min(step, count - start), num_rows), generator=random)
 
 
-def _interval(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> dict[str, float]:
-    point = function(codes[None], chances[None], target)[0]
+def resamples(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> np.ndarray:
+    """The score on each of the resamples of the rows, which are the same rows for every model that answered them: what
+    two models differ by has an interval of its own."""
+    for metric in own:
+        if metric.__name__ == name:
+            return _own_drawn(metric, predictions)
+    codes, chances = _known(predictions)
+    return _drawn(plugins.get("metric", name), codes, chances, predictions.target)
+
+
+def _drawn(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> np.ndarray:
     drawn = [
         function(codes[rows], chances[rows], target) for rows in _resamples(len(codes), RESAMPLES, chances.shape[-1])
     ]
-    return _range(float(point), torch.cat(drawn).double().numpy())
+    return np.asarray(torch.cat(drawn).double().numpy())
+
+
+def _interval(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> dict[str, float]:
+    point = function(codes[None], chances[None], target)[0]
+    return _range(float(point), _drawn(function, codes, chances, target))
 
 
 def _by_class(codes: Tensor, chances: Tensor, target: Target) -> dict[str, Any]:
@@ -104,13 +118,17 @@ def _by_class(codes: Tensor, chances: Tensor, target: Target) -> dict[str, Any]:
 
 
 def _own_interval(metric: Own, predictions: Predictions) -> dict[str, float]:
+    return _range(float(metric(_truth(predictions), predictions.decoded)), _own_drawn(metric, predictions))
+
+
+def _own_drawn(metric: Own, predictions: Predictions) -> np.ndarray:
     truth, decoded = _truth(predictions), predictions.decoded
     random = np.random.Generator(np.random.PCG64(fold(0, "bootstrap")))
     drawn = []
     for _ in range(SLOW_RESAMPLES):
         rows = random.integers(len(truth), size=len(truth))
         drawn.append(float(metric([truth[i] for i in rows], [decoded[i] for i in rows])))
-    return _range(float(metric(truth, decoded)), np.array(drawn))
+    return np.array(drawn)
 
 
 def _truth(predictions: Predictions) -> list[Any]:
@@ -121,7 +139,7 @@ def _truth(predictions: Predictions) -> list[Any]:
 
 
 def _range(point: float, drawn: np.ndarray) -> dict[str, Any]:
-    """NaN (a metric that these rows do not define) is written as null."""
+    """The point with the ends of its interval; NaN (a metric that these rows do not define) is written as null."""
     drawn = drawn[~np.isnan(drawn)]
     low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (math.nan, math.nan)
     values = {"value": point, "low": float(low), "high": float(high)}

@@ -5,7 +5,6 @@ its settings are those that were resolved for all rows. A fold that has its scor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from tunesmith.pipeline import run_recipe
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.run import Run, is_run
 from tunesmith.signals import terminable
+from tunesmith.training.machine import is_first
 
 Tell = Callable[[str], None]
 
@@ -47,7 +47,7 @@ def fit_folds(
 ) -> Run:
     """Run every fold of the recipe, then the model that is delivered, whose test scores are the mean over the folds.
     With `resume`, folds that are done are kept, one that was begun goes on, and the others follow."""
-    first = os.environ.get("RANK", "0") == "0"
+    first = is_first()
     tell, run, doing = _once(tell if first else _nothing), resume, "before the first fold"
     with terminable():
         try:
