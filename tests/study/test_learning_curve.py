@@ -97,6 +97,17 @@ def test_each_size_is_the_fit_that_it_stands_for(checked, folder, tmp_path):
     assert {"value": point.value, "low": point.low, "high": point.high} == run.scores["valid"]["accuracy"]
 
 
+def test_a_regression_is_scored_in_the_unit_of_its_target(folder, tmp_path):
+    columns = tiny_rows(120, 2)
+    values = [1000.0 + 50 * (label == "apple") + row % 7 for row, label in enumerate(columns["label"])]
+    rows = {"text": columns["text"], "price": values}
+    settings = [*SETTINGS, "evaluate.select=mae"]
+    run = tunesmith.fit(rows, folder, settings=settings, device="cpu", out=tmp_path / "run", quiet=True)
+    curve = tunesmith.check(rows, folder, curve=True, settings=settings, device="cpu", tell=str)
+    assert curve.metric == "mae"
+    assert curve.points[-1].value == pytest.approx(run.scores["valid"]["mae"]["value"], rel=1e-4)
+
+
 def test_each_size_has_the_settings_that_a_fit_of_so_many_rows_has(folder, monkeypatch):
     resolved, real = [], learning_curve.train
 
