@@ -48,6 +48,15 @@ def _one_or_many(target: list[str] | None) -> str | list[str] | None:
     return target[0] if target and len(target) == 1 else target or None
 
 
+def _picture(png: Path | None, usual: str, out: Path | None) -> Path:
+    """Where a picture goes; RecipeError if two options name places for it."""
+    from tunesmith.errors import RecipeError
+
+    if png is not None and out is not None:
+        raise RecipeError("--out and --png both name the picture", where="check", remedy="leave one of them out")
+    return png or out or Path(usual)
+
+
 @app.command()
 def demo(
     out: Out = None,
@@ -142,9 +151,6 @@ def check(
     if out is not None and not (labels or curve):
         what = "--out has no effect without --labels or --curve"
         raise RecipeError(what, where="check", remedy="add one of them, or leave it out")
-    if out is not None and curve and png is not None:
-        raise RecipeError("--out and --png both name the picture", where="check", remedy="leave one of them out")
-    picture = png or (Path("lr.png") if lr else (out or Path("curve.png")) if curve else None)
     found = tunesmith.check(
         data,
         model,
@@ -159,12 +165,11 @@ def check(
         lr=lr,
         labels=labels,
         curve=curve,
-        png=picture,
+        png=_picture(png, "lr.png", None) if lr else _picture(png, "curve.png", out) if curve else png,
         settings=_allowing(settings, allow_code),
     )
     if as_json and not hasattr(found, "as_json"):
-        what = "--json is about the data alone"
-        raise RecipeError(what, where="check", remedy="leave the model out, or leave --json out")
+        raise RecipeError("--json is about the data alone", where="check", remedy="leave the model or --json out")
     if labels and out is not None:
         found.write(out)
     print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found)

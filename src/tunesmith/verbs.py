@@ -124,8 +124,7 @@ def check(
     `png` if one is given."""
     answers = {"--plan": plan, "--lr": lr, "--labels": labels, "--curve": curve}
     if sum(answers.values()) > 1:
-        what = "--plan, --lr, --labels and --curve are answers apart"
-        raise RecipeError(what, where="check", remedy="ask for one at a time")
+        raise RecipeError(f"{', '.join(answers)} are answers apart", where="check", remedy="ask for one at a time")
     if png is not None and not (lr or curve):
         what = "--png has no effect without --lr or --curve"
         raise RecipeError(what, where="check", remedy="add one of them, or leave --png out")

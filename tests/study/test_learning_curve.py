@@ -101,9 +101,9 @@ def test_a_regression_is_scored_in_the_unit_of_its_target(folder, tmp_path):
     columns = tiny_rows(120, 2)
     values = [1000.0 + 50 * (label == "apple") + row % 7 for row, label in enumerate(columns["label"])]
     rows = {"text": columns["text"], "price": values}
-    settings = [*SETTINGS, "evaluate.select=mae"]
-    run = tunesmith.fit(rows, folder, settings=settings, device="cpu", out=tmp_path / "run", quiet=True)
-    curve = tunesmith.check(rows, folder, curve=True, settings=settings, device="cpu", tell=str)
+    options = {"task": "regression", "settings": [*SETTINGS, "evaluate.select=mae"], "device": "cpu"}
+    run = tunesmith.fit(rows, folder, out=tmp_path / "run", quiet=True, **options)
+    curve = tunesmith.check(rows, folder, curve=True, tell=str, **options)
     assert curve.metric == "mae"
     assert curve.points[-1].value == pytest.approx(run.scores["valid"]["mae"]["value"], rel=1e-4)
 
