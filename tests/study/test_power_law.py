@@ -60,6 +60,8 @@ def test_nothing_better_than_the_best_is_foretold():
     scores = [0.7, 0.8, 0.9, 0.99]
     found = look_ahead(SIZES, scores, resampled(scores, 1e-3), rising=True)
     assert found.value == pytest.approx(1.0)
+    unsure = look_ahead(SIZES, scores, resampled(scores, 1e-2, shared=0.05), rising=True)
+    assert scores[-1] + unsure.high == pytest.approx(1.0), "nor at the end of the interval"
     fallen = look_ahead(SIZES, [3.0, 2.0, 1.0, 0.1], resampled([3.0, 2.0, 1.0, 0.1], 1e-3), rising=False)
     assert fallen.value == pytest.approx(0.0)
     large = look_ahead(SIZES, [7.0, 8.0, 9.0, 9.9], resampled([7.0, 8.0, 9.0, 9.9], 1e-3), rising=True)

@@ -42,9 +42,10 @@ def look_ahead(sizes: Sequence[int], scores: Sequence[float], drawn: Floats, *, 
     most = 1.0 if rising else 0.0  # No figure that never was above 1, or below 0, is foretold to be.
     most = most if points.max() <= most else np.inf
     ahead = np.minimum(_fitted(rows, np.concatenate([points, lots])), most)
-    gains = sign * np.maximum(0, ahead - np.concatenate([points, lots])[:, -1])
-    low, high = np.percentile(gains[1:], [2.5, 97.5])
-    return Outlook(2 * sizes[-1], float(scores[-1] + gains[0]), float(gains[0]), float(low), float(high))
+    gains = np.maximum(0, ahead - np.concatenate([points, lots])[:, -1])
+    low, high = np.minimum(np.percentile(gains[1:], [2.5, 97.5]), most - points[0, -1])
+    ends = sorted((sign * float(low), sign * float(high)))
+    return Outlook(2 * sizes[-1], scores[-1] + sign * float(gains[0]), sign * float(gains[0]), *ends)
 
 
 def _fitted(rows: Floats, scores: Floats) -> Floats:
