@@ -48,6 +48,15 @@ def _one_or_many(target: list[str] | None) -> str | list[str] | None:
     return target[0] if target and len(target) == 1 else target or None
 
 
+def _picture(png: Path | None, usual: str, out: Path | None) -> Path:
+    """Where a picture goes; RecipeError if two options name places for it."""
+    from tunesmith.errors import RecipeError
+
+    if png is not None and out is not None:
+        raise RecipeError("--out and --png both name the picture", where="check", remedy="leave one of them out")
+    return png or out or Path(usual)
+
+
 @app.command()
 def demo(
     out: Out = None,
@@ -119,9 +128,16 @@ def check(
     lr: Annotated[
         bool, typer.Option("--lr", help="Find learning rates by a range test, a hundred steps a phase.")
     ] = False,
-    png: Annotated[Path | None, typer.Option(help="Where --lr draws its curves; by default lr.png, here.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Rank the rows whose label looks wrong.")] = False,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where --labels writes all of them, as CSV.")] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Train on 1/8, 1/4, 1/2 and all of the rows: would more rows help?")
+    ] = False,
+    png: Annotated[
+        Path | None, typer.Option(help="Where --lr and --curve draw; by default lr.png or curve.png, here.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Where --labels writes its CSV; with --curve the same as --png.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found in the data as JSON.")] = False,
     settings: Settings = None,
     allow_code: AllowCode = False,
@@ -132,6 +148,9 @@ def check(
     import tunesmith
     from tunesmith.errors import RecipeError
 
+    if out is not None and not (labels or curve):
+        what = "--out has no effect without --labels or --curve"
+        raise RecipeError(what, where="check", remedy="add one of them, or leave it out")
     found = tunesmith.check(
         data,
         model,
@@ -145,15 +164,13 @@ def check(
         plan=plan,
         lr=lr,
         labels=labels,
-        png=Path("lr.png") if lr and png is None else png,
+        curve=curve,
+        png=_picture(png, "lr.png", None) if lr else _picture(png, "curve.png", out) if curve else png,
         settings=_allowing(settings, allow_code),
     )
     if as_json and not hasattr(found, "as_json"):
-        what = "--json is about the data alone"
-        raise RecipeError(what, where="check", remedy="leave the model out, or leave --json out")
-    if out is not None and not labels:
-        raise RecipeError("--out has no effect without --labels", where="check", remedy="add --labels, or leave it out")
-    if out is not None:
+        raise RecipeError("--json is about the data alone", where="check", remedy="leave the model or --json out")
+    if labels and out is not None:
         found.write(out)
     print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found)
 

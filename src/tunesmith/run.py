@@ -37,6 +37,11 @@ class Run:
         return self.path / "checkpoints"
 
     @property
+    def folds(self) -> Path:
+        """The Runs of the folds, numbered from 1, where the recipe splits into folds."""
+        return self.path / "folds"
+
+    @property
     def finished(self) -> bool:
         """Whether the last of its files, the card, has been written."""
         return (self.path / "README.md").is_file() and self.weights.is_file()

@@ -30,6 +30,7 @@ from tunesmith.recipe import file as recipe_file
 from tunesmith.recipe.check import name_choices
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run, open_run
+from tunesmith.study import folds, learning_curve
 from tunesmith.training import machine
 
 Tell = Callable[[str], None]
@@ -86,9 +87,12 @@ def fit(
         if run.finished:
             tell(f"{run.path} is complete: nothing to resume")
             return run
-        return run_recipe(recipe, objects, resume=run, tell=tell, quiet=quiet)
+        fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
+        return fitted(recipe, objects, resume=run, tell=tell, quiet=quiet)
     fields |= {"data": data, "valid": valid, "test": test, "loss": loss, "metrics": metrics}
-    return run_recipe(_recipe(objects, fields, settings), objects, out=out, tell=tell, quiet=quiet)
+    recipe = _recipe(objects, fields, settings)
+    fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
+    return fitted(recipe, objects, out=out, tell=tell, quiet=quiet)
 
 
 def check(
@@ -105,6 +109,7 @@ def check(
     plan: bool = False,
     lr: bool = False,
     labels: bool = False,
+    curve: bool = False,
     png: Path | str | None = None,
     settings: Sequence[str] = (),
     tell: Tell = say,
@@ -114,12 +119,15 @@ def check(
     Without a model a `DataReport`: what is in the data, what is wrong with it, and what to do. With one an `Estimate`:
     the resolved recipe, what would train, and what the run would cost in time, memory and disk. With
     `plan` a `PlanTable`: what each phase does to each parameter. With `labels` a `LabelReport`: rows whose label looks
-    wrong, the surest first. With `lr` a `RangeTest`: the learning rates that a
-    range test suggests, drawn to the file `png` if one is given."""
-    if plan + lr + labels > 1:
-        raise RecipeError("--plan, --lr and --labels are answers apart", where="check", remedy="ask for one at a time")
-    if png is not None and not lr:
-        raise RecipeError("--png has no effect without --lr", where="check", remedy="add --lr, or leave --png out")
+    wrong, the surest first. With `lr` a `RangeTest`: the learning rates that a range test suggests. With `curve` a
+    `LearningCurve`: what the recipe scores with fewer rows, and what more would bring. Both are drawn to the file
+    `png` if one is given."""
+    answers = {"--plan": plan, "--lr": lr, "--labels": labels, "--curve": curve}
+    if sum(answers.values()) > 1:
+        raise RecipeError(f"{', '.join(answers)} are answers apart", where="check", remedy="ask for one at a time")
+    if png is not None and not (lr or curve):
+        what = "--png has no effect without --lr or --curve"
+        raise RecipeError(what, where="check", remedy="add one of them, or leave --png out")
     objects = _objects(data, valid, test, model, None, None)
     fields = {
         "data": data,
@@ -133,11 +141,7 @@ def check(
         "device": device,
     }
     if model is None and not _is_recipe(data):
-        if asked := [
-            name
-            for name, value in {"--plan": plan, "--lr": lr, "--labels": labels, "--strategy": strategy}.items()
-            if value
-        ]:
+        if asked := [name for name, value in {**answers, "--strategy": strategy}.items() if value]:
             raise RecipeError(f"{asked[0]} is about a model", where="check", remedy="add --model")
         return data_report.data_report(_recipe(objects, fields | {"model": "none"}, settings), objects)
     recipe = _recipe(objects, fields, settings)
@@ -145,8 +149,10 @@ def check(
         return plan_table.plan_table(recipe, objects, tell)
     if labels:
         return label_report.label_report(recipe, objects, tell)
+    where = None if png is None else Path(png)
+    if curve:
+        return learning_curve.learning_curve(recipe, objects, tell, where)
     if lr:
-        where = None if png is None else Path(png)
         return lr_range.lr_range(recipe, objects, lambda job: _measured(job, tell), tell, where)
     return estimate.estimate(recipe, objects, tell)
 

@@ -1,7 +1,8 @@
 """Imports everything once, then runs the command line in a forked process (or one a rank) for each line it reads.
 
 A real process that real signals end, without the seconds that importing torch takes. Lines are JSON: `arguments`, `log`
-(where the output goes), `ranks`, and a `signal` that the process gets: at a `step`, when it `scores`, `after` seconds.
+(where the output goes), `ranks`, and a `signal` that the process gets: at a `step` (the `time` that it is taken, of
+several runs in one process), when it `scores`, `after` seconds.
 With `file_bytes` no file may grow over that size."""
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ def arm(order: dict[str, Any]) -> None:
         os.kill(os.getpid(), order["signal"])
 
     if "step" in order:
-        step = EventLog.step
+        step, times = EventLog.step, [0]
 
         def struck(self: EventLog, event: Any) -> None:
             step(self, event)
-            if event.step == order["step"]:
+            times[0] += event.step == order["step"]
+            if event.step == order["step"] and times[0] == order.get("time", 1):
                 strike()
 
         EventLog.step = struck  # type: ignore[method-assign]

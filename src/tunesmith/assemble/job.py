@@ -223,9 +223,13 @@ def apply_edits(recipe: Recipe, pretrained: Pretrained) -> None:
         pretrained.restage(homes)
 
 
-def prepare(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> Job:
-    """Open the rows and the model, and fill in every "auto" that facts decide."""
+def prepare(
+    recipe: Recipe, objects: Objects, machine: Machine, tell: Tell, fewer: Callable[[Rows], Rows] | None = None
+) -> Job:
+    """Open the rows and the model, and fill in every "auto" that facts decide. `fewer` leaves out some of the rows
+    before anything is learnt from them."""
     rows = open_rows(recipe, objects, opened.reads(recipe, objects))
+    rows = fewer(rows) if fewer is not None else rows
     for note in rows.notes:
         tell(note)
     rows = with_threshold(recipe, rows, tell)

@@ -30,6 +30,9 @@ OF_POSITIVE = ("precision", "recall", "f1")
 
 FEWEST_JUDGES = 300
 """Of 300 validation rows the difference of two scores still has a standard error of about two points."""
+FOLDED = ("kfold", "fold")
+"""Splits of one table into folds."""
+
 FEW_ROWS = 200
 """Under so many rows a cross-validation has five folds."""
 
@@ -235,7 +238,11 @@ def _unlabelled(
 def _split(
     tables: dict[str, Table], inputs: tuple[str, ...], columns: tuple[str, ...], task: str, recipe: Recipe
 ) -> tuple[Table, Split]:
+    folded = recipe.data.split != "auto" and recipe.data.split.name in FOLDED
     if "" not in tables:
+        if folded:
+            what = "the files say which rows choose and which judge, so that there are no folds to make"
+            raise DataError(what, where=", ".join(sorted(tables)), remedy="give one file, or leave data.split out")
         table, split = join(tables, inputs, [*inputs, *columns])
         all_train = recipe.data.split != "auto" and recipe.data.split.name == "all"
         return table, _all_train(split) if all_train else split
@@ -244,7 +251,7 @@ def _split(
     labels = None
     if task == "classification":
         labels = cleaning.numbered(table, columns)
-    elif task == "regression" and choice.name == "stratified":
+    elif task == "regression" and (folded or choice.name == "stratified"):
         values = profile.numbers(table.column(columns[0]))
         labels = np.searchsorted(np.nanquantile(values, np.linspace(0.1, 0.9, 9)), values).astype(np.int64)
     made: Split = plugins.get("split", choice.name)(table, labels, **choice.options)

@@ -171,7 +171,7 @@ def over_limits(found: Mapping[str, float], limits: Mapping[str, float], where: 
     over = [
         f"{name}: {share:.2%}, allowed {limits[name]:.2%}"
         for name, share in found.items()
-        if share > limits.get(name, 1)
+        if name in limits and share > limits[name]
     ]
     if over:
         remedy = "mend the data, or raise the limit in data.limits"

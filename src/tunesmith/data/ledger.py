@@ -19,7 +19,8 @@ class Entry:
 
     part: str
     step: str
-    """`missing`, `limit`, `duplicates`, `conflicts`, `leaks`, `unreadable`, `unseen` or `max_length`."""
+    """`missing`, `limit`, `duplicates`, `conflicts`, `leaks`, `unreadable`, `unseen`, `curve` or
+    `max_length`."""
     action: Action
     rows: int
     why: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ PART_OF = {
     "test": "test",
     "testing": "test",
 }
+FOLDS = 5
+"""Of a `kfold`, where nobody says."""
 OPTIMISTIC = "there are no test rows: the valid score chose the model, so it is somewhat better than new rows will be"
 
 
@@ -94,10 +97,62 @@ def make_folds(hashes: Hashes, labels: npt.NDArray[np.int64] | None, k: int) -> 
         raise DataError("folds need at least two different inputs", remedy="add rows, or use another split")
     classes = np.zeros(unique.size, np.int64) if labels is None else labels[first]
     k = max(2, min(k, int(np.unique(classes, return_counts=True)[1].min())))
-    dealt = np.empty(unique.size, np.int64)
-    dealt[np.lexsort((unique, classes))] = np.arange(unique.size) % k
-    fold = dealt[group]
+    fold = dealt(unique, classes, k)[group]
     return [(np.flatnonzero(fold != held).astype(np.int64), np.flatnonzero(fold == held)) for held in range(k)]
+
+
+def dealt(lots: npt.NDArray[Any], classes: npt.NDArray[np.int64], k: int) -> Rows:
+    """Which of k folds each of some things falls into: dealt like cards, class after class, in the order of their lots.
+
+    >>> dealt(np.array([3, 1, 2, 4]), np.array([0, 0, 1, 1]), 2).tolist()
+    [1, 0, 0, 1]
+    """
+    fold = np.empty(len(lots), np.int64)
+    fold[np.lexsort((lots, classes))] = np.arange(len(lots)) % k
+    return fold
+
+
+def dealt_whole(counts: npt.NDArray[np.int64], lots: npt.NDArray[Any], k: int) -> Rows:
+    """Which of k folds each of some groups falls into, whose rows of each class are `counts` (groups, classes): large
+    groups first, each to the fold that has least of what it brings; a lot decides among groups of like size."""
+    sizes = counts.sum(1)
+    wanted = np.concatenate([counts, sizes[:, None]], 1)  # The size counts as a class of its own.
+    weights = 1 / np.maximum(1, wanted.sum(0)) ** 2
+    fold, filled = np.empty(len(counts), np.int64), np.zeros((k, wanted.shape[1]))
+    for group in np.lexsort((lots, -np.floor(np.log2(sizes)))):
+        fold[group] = np.argmin(filled @ (wanted[group] * weights))
+        filled[fold[group]] += wanted[group]
+    return fold
+
+
+def inseparable(hashes: Hashes, groups: npt.NDArray[np.int64] | None = None) -> Rows:
+    """A number for each row, the same for rows that must stay in one part: of equal inputs, and of one group."""
+    _, inputs = np.unique(hashes, return_inverse=True)
+    if groups is None:
+        return inputs
+    number = groups
+    while True:
+        joined = _least(groups, _least(inputs, number))
+        if (joined == number).all():
+            return np.unique(joined, return_inverse=True)[1]
+        number = joined
+
+
+def _least(of: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]) -> Rows:
+    """For each row the least number among the rows that share its `of`."""
+    least = np.full(int(of.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(least, of, numbers)
+    return least[of]
+
+
+def each_fold(*, k: int = FOLDS, repeats: int = 1, **others: Any) -> list[dict[str, Any]]:
+    """The options of the split `fold` for every run of a `kfold` with these options.
+
+    >>> [(one["fold"], one["repeat"]) for one in each_fold(k=2, repeats=2)]
+    [(1, 1), (2, 1), (1, 2), (2, 2)]
+    """
+    numbers = [(fold, repeat) for repeat in range(1, repeats + 1) for fold in range(1, k + 1)]
+    return [{"k": k, "fold": fold, "repeat": repeat, **others} for fold, repeat in numbers]
 
 
 def _require_train(tables: Mapping[str, Table]) -> None:

@@ -1,4 +1,4 @@
-"""The ways to split one table, registered by function name: by content, by lot, by group, by time, or as it says."""
+"""The ways to split one table, registered by function name: by content, lot, group, time or fold, or as it says."""
 
 from __future__ import annotations
 
@@ -11,8 +11,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tunesmith import seeds
 from tunesmith.data import features
-from tunesmith.data.split import OPTIMISTIC, PART_OF, Hashes, Split, shares, split_of, without_valid
+from tunesmith.data.split import (
+    FOLDS,
+    OPTIMISTIC,
+    PART_OF,
+    Hashes,
+    Rows,
+    Split,
+    dealt,
+    dealt_whole,
+    inseparable,
+    shares,
+    split_of,
+    without_valid,
+)
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, Problem, RecipeError
 
@@ -120,6 +134,108 @@ def time(table: Table, labels: Labels, *, by: str = "time", valid: float = 0.1, 
         what = f'"{by}" says "{values[row].as_py()}", which is no date, time or number'
         raise DataError(what, where=table.where(row), remedy="write it as 2024-01-31, or 2024-01-31T12:30:00")
     return _by_rank(table, -np.unique(found, return_inverse=True)[1], valid, test, "time")
+
+
+def kfold(
+    table: Table,
+    labels: Labels,
+    *,
+    k: int = FOLDS,
+    repeats: int = 1,
+    by: str = "",
+    seed: int = 0,
+    valid: float = 0.1,
+) -> Split:
+    """All rows train but those that choose; k more runs, each without another of k folds, give the test scores.
+
+    The split of the model that is delivered: `fold` is that of the others. Each class, or tenth of the numbers, is
+    spread evenly over the folds; rows of equal inputs stay together, and rows of which the column `by` says the same.
+    `repeats`: so many times with other folds; `valid = 0`: all rows train, and cross-validation makes the choices."""
+    if repeats < 1:
+        raise RecipeError(
+            f"repeats = {repeats} is no number of times", where="data.split.repeats", remedy="repeats = 1 or more"
+        )
+    folds, units, notes = _folds(table, labels, k, by, seeds.fold(seed, "kfold", 1))
+    sizes = np.bincount(folds, minlength=k)
+    notes = [f"{k} folds of {sizes.min()} to {sizes.max()} rows{f', {repeats} times' * (repeats > 1)}", *notes]
+    rows = np.arange(table.num_rows, dtype=np.int64)
+    split = Split(rows[:0], rows[:0], rows[:0], "kfold", tuple(notes))
+    return _with_choosing(table, None if by else labels, rows, units, valid, split)
+
+
+def fold(
+    table: Table,
+    labels: Labels,
+    *,
+    k: int = FOLDS,
+    fold: int = 1,
+    repeat: int = 1,
+    by: str = "",
+    seed: int = 0,
+    valid: float = 0.1,
+) -> Split:
+    """One of k folds tests, a share of the other rows chooses, the rest train: one of the runs of `kfold`."""
+    for name, number, most in (("fold", fold, k), ("repeat", repeat, repeat)):
+        if not 1 <= number <= most:
+            what = f"there is no {name} {number}{f' of {k}' * (name == 'fold')}"
+            raise RecipeError(what, where=f"data.split.{name}", remedy="they are counted from 1")
+    folds, units, _ = _folds(table, labels, k, by, seeds.fold(seed, "kfold", repeat))
+    test = np.flatnonzero(folds == fold - 1).astype(np.int64)
+    others = np.flatnonzero(folds != fold - 1).astype(np.int64)
+    split = Split(test[:0], test[:0], test, "fold")
+    return _with_choosing(table, None if by else labels, others, units, valid, split)
+
+
+def _folds(table: Table, labels: Labels, k: int, by: str, lot: int) -> tuple[Rows, Rows, list[str]]:
+    """The fold of each row, the number that rows share which stay together, and notes of classes that are too few."""
+    if k < 2:
+        raise RecipeError(f"k = {k} folds leave nothing to hold out", where="data.split.k", remedy="k = 2 or more")
+    groups = None
+    if by:
+        values = ["" if value is None else str(value) for value in table.column(by).to_pylist()]
+        groups = np.unique(values, return_inverse=True)[1].astype(np.int64)
+    units = inseparable(table.hashes, groups)
+    _, first = np.unique(units, return_index=True)
+    if len(first) < k:
+        kind = f'groups by "{by}" (those that share inputs are one)' if by else "different inputs"
+        what = f"{len(first)} {kind} cannot fill {k} folds"
+        raise DataError(what, where=table.source, remedy=f"k = {len(first)} at most, or add rows")
+    lots = np.random.default_rng(lot).permutation(len(first))
+    kinds, codes = np.unique(np.zeros(len(units), np.int64) if labels is None else labels, return_inverse=True)
+    counts = np.zeros((len(first), len(kinds)), np.int64)
+    np.add.at(counts, (units, codes), 1)
+    folds = (dealt_whole(counts, lots, k) if by else dealt(lots, codes[first], k))[units]
+    few = int(((counts > 0).sum(0) < k).sum()) if labels is not None else 0
+    what = f'groups by "{by}"' if by else "different inputs"
+    note = f"{few} of {len(kinds)} classes have fewer than {k} {what}: some folds do not test them"
+    return folds, units, [note] if few else []
+
+
+def _with_choosing(table: Table, labels: Labels, rows: Rows, units: Rows, share: float, split: Split) -> Split:
+    """The split with a share of the `rows` to choose by, those of the lowest hashes in each class, and the others to
+    train; units stay whole."""
+    if not 0 <= share < 1:
+        raise RecipeError(f"valid = {share} is no share of the rows", where="data.split.valid", remedy="valid = 0.1")
+    if share == 0:
+        return replace(split, train=rows, how="all")
+    _, first, number, sizes = np.unique(units[rows], return_index=True, return_inverse=True, return_counts=True)
+    if len(first) < 2:
+        raise DataError("no row is left to train on", where=table.source, remedy="add rows, or valid = 0")
+    lots = np.full(len(first), np.iinfo(np.uint64).max)
+    np.minimum.at(lots, number, table.hashes[rows])
+    kinds = np.zeros(len(first), np.int64) if labels is None else labels[rows][first]
+    order = np.lexsort((lots, kinds))
+    _, starts, counts = np.unique(kinds[order], return_index=True, return_counts=True)
+    ends, totals = np.cumsum(sizes[order]), np.add.reduceat(sizes[order], starts)
+    before = np.repeat(np.cumsum(totals) - totals, counts)
+    place = np.empty(len(first))
+    place[order] = (ends - sizes[order] / 2 - before) / np.repeat(totals, counts)
+    choosing = place < share
+    if not choosing.any():
+        choosing = lots == lots.min()
+    if choosing.all():
+        choosing = lots != lots.max()
+    return replace(split, train=rows[~choosing[number]], valid=rows[choosing[number]])
 
 
 def _check_shares(valid: float, test: float) -> None:

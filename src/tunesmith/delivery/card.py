@@ -43,7 +43,7 @@ to predict `{{ columns | join("`, `") }}` from `{{ inputs | join("`, `") }}`.
 {% else %}
 No row was set aside, so nothing was scored.
 {% endfor %}
-In brackets: 95 % intervals (bootstrap over the rows). {{ caution }}
+In brackets: 95 % intervals ({{ intervals }}). {{ caution }}
 
 {% if labels -%}
 Labels, in order: {{ labels }}.
@@ -101,6 +101,8 @@ print([label for label, least in thresholds.items() if row[label] >= least]{{ " 
 | `scores.json`, `predictions/` | all scores, also per class, and the rows behind them |
 | `data.json`, `split.parquet` | the fingerprint of the data, and which row was in which part |
 | `environment.json`, `events.jsonl` | versions and hardware; the log, step by step |
+{% if folds %}| `folds/` | what the run without each fold left: scores, predictions, recipe |
+{% endif -%}
 | `checkpoints/` | the last state of training; not needed to use the model |
 {% endif -%}
 """
@@ -217,6 +219,8 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             tables={split: _table(values, metrics) for split, values in scores.items()},
             rows=num_rows,
             metrics=metrics,
+            folds=num_folds(scores),
+            intervals=_intervals(scores),
             caution=_caution(scores, "threshold" in run.measured),
             threshold=_about_threshold(run, target, scores),
             thresholds=by_label(target),
@@ -301,8 +305,24 @@ def _about_threshold(run: Run, target: Target, scores: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def num_folds(scores: dict[str, Any]) -> int:
+    """Over how many folds the test scores are a mean; 0 where the model itself was tested."""
+    found = next((len(value["folds"]) for value in scores.get("test", {}).values() if "folds" in value), 0)
+    return int(found)
+
+
+def _intervals(scores: dict[str, Any]) -> str:
+    """How the intervals were found."""
+    rows, folds = "bootstrap over the rows", "corrected resampled t over the folds, Nadeau & Bengio 2003"
+    if not num_folds(scores):
+        return rows
+    return f"test: {folds}" + (f"; valid: {rows}" if "valid" in scores else "")
+
+
 def _caution(scores: dict[str, Any], threshold: bool) -> str:
     """What a reader must know of the parts that were scored."""
+    if num_folds(scores):
+        return "The rows of a fold chose nothing in the run that it tested."
     if "test" in scores:
         chose = "the head, when to stop and the threshold" if threshold else "the head and when to stop"
         return f"The test rows chose nothing; the valid rows chose {chose}." if len(scores) > 1 else ""

@@ -6,8 +6,8 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ import torch
 
 from tunesmith.assemble.feeds import Feed
 from tunesmith.assemble.job import Cadence, Job, Tell, prepare, with_assumed_head
-from tunesmith.assemble.rows import Objects
+from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.batch import Batch
+from tunesmith.data.split import each_fold
 from tunesmith.delivery.folder import needed_bytes
 from tunesmith.delivery.scores import metric_names
 from tunesmith.evaluation import intervals
@@ -50,12 +51,17 @@ class Estimate:
     seconds: float
     peak_bytes: int
     disk_bytes: int
+    folds: int = 0
+    """Trainings besides that of the delivered model; `seconds` is for all of them."""
 
     def __str__(self) -> str:
+        what = f"{self.steps} steps"
+        if self.folds:
+            what = f"{self.folds + 1} trainings: {self.folds} folds, then all rows ({what})"
         lines = [
             recipe_file.dump(self.recipe, self.reasons),
             *self.trains,
-            f"time: about {_clock(self.seconds)} for {self.steps} steps, measured here on {self.recipe.train.device}",
+            f"time: about {_clock(self.seconds)} for {what}, measured here on {self.recipe.train.device}",
             f"memory: about {size(self.peak_bytes)} at the peak",
             f"disk: about {size(self.disk_bytes)} at the peak",
         ]
@@ -63,12 +69,12 @@ class Estimate:
 
 
 @contextlib.contextmanager
-def opened(recipe: Recipe, objects: Objects, tell: Tell) -> Iterator[Job]:
-    """The Job that `fit` would prepare, for as long as the `with` lasts."""
+def opened(recipe: Recipe, objects: Objects, tell: Tell, fewer: Callable[[Rows], Rows] | None = None) -> Iterator[Job]:
+    """The Job that `fit` would prepare, for as long as the `with` lasts; of `fewer` rows, if that is given."""
     check_recipe(recipe)
     place = machine.start(recipe.train.device, recipe.train.precision, deterministic=recipe.train.deterministic)
     with contextlib.closing(place):
-        yield prepare(recipe, objects, place, tell)
+        yield prepare(recipe, objects, place, tell, fewer)
 
 
 def enter(job: Job, net: Tunable, feed: Feed, phase: Phase) -> list[str]:
@@ -79,7 +85,9 @@ def enter(job: Job, net: Tunable, feed: Feed, phase: Phase) -> list[str]:
 
 def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
     """Prepare the run as `fit` would, time a few real steps on a net that is thrown away, and reckon the rest."""
+    started = time.perf_counter()
     with opened(recipe, objects, tell) as job:
+        reading = time.perf_counter() - started
         # From the start of the process: a fit imports, reads and loads just as this check did.
         prepared = time.time() - psutil.Process().create_time()
         job = with_assumed_head(job)
@@ -92,9 +100,22 @@ def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
         # At the end the saved model is read again, beside what judging imports: its file as mapped, a second net, and
         # the weights that are copied into it.
         model = sum(p.numel() * 4 for p in job.pretrained.module.parameters())
-        seconds, peak = prepared + seconds + judging, max(peak, before + judge_bytes + 3 * model)
+        split = job.recipe.data.split
+        folded = split != "auto" and split.name == "kfold"
+        folds = each_fold(**split.options) if folded and split != "auto" else []
+        each = reading + (1 - 1 / folds[0]["k"]) * seconds + _judging_cost(_fold(job, folds[0]["k"]))[0] if folds else 0
+        # Folds read the rows and the model again, and so does the model that is delivered after them.
+        seconds = prepared + seconds + judging + len(folds) * each + (reading if folds else 0)
+        peak = max(peak, before + judge_bytes + 3 * model)
         trains = tuple(line for phase in job.plan.phases for line in _what_trains(job, net, feed, phase))
-        return Estimate(job.recipe, job.reasons, trains, cadence.total, seconds, peak, needed_bytes(job))
+        parts = (job.recipe, job.reasons, trains, cadence.total, seconds, peak, needed_bytes(job))
+        return Estimate(*parts, folds=len(folds))
+
+
+def _fold(job: Job, k: int) -> Job:
+    """The Job with a fold's number of rows to judge by."""
+    test = job.rows.split.train[::k]
+    return replace(job, rows=replace(job.rows, split=replace(job.rows.split, test=test)))
 
 
 def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence) -> tuple[float, int]:

@@ -212,6 +212,10 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
     counts = {part: f"{len(getattr(job.rows.split, part))} rows" for part in ("train", "valid", "test")}
     if job.rows.cross_validated:
         counts["valid"] = f"{len(job.rows.split.train)} rows, each predicted by a model that did not train on it"
+    if folds := card.num_folds(run.scores):
+        counts["test"] = (
+            f"mean of {folds} folds, each judged by a model that trained on others; this one trained on all"
+        )
     card.write(run, job.recipe, job.rows.task, target_of(run), counts, job.rows.modality)
     (run.path / FOLDS_FILE).unlink(missing_ok=True)
     for best in run.checkpoints.glob("best-*"):
@@ -243,7 +247,8 @@ def push(run: Run, repository: str, tell: Tell) -> None:
 
 def forget_if_empty(run: Run, *, resumed: bool) -> None:
     """After an error of the person's before anything was trained, leave no half-made folder behind."""
-    if not resumed and not any(run.checkpoints.glob("*")) and not run.model.exists():
+    begun = (*run.checkpoints.glob("*"), *run.folds.glob("*"))
+    if not resumed and not begun and not run.model.exists():
         shutil.rmtree(run.path, ignore_errors=True)
 
 

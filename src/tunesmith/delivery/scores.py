@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,9 +88,10 @@ def metric_names(recipe: Recipe) -> list[str]:
     return [name for name in names if not name.startswith("memory:")]
 
 
-def score_run(job: Job, run: Run, tell: Tell) -> None:
+def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any]) -> None:
     """Predict valid and test with the reloaded model, choose its threshold where the recipe asks for that, learn the
-    baselines, and write predictions and scores.json."""
+    baselines, and write predictions and scores.json; `judged`: the scores of parts that other runs judged, for the same
+    file."""
     started = time.perf_counter()
     loaded = load_run(run, replace(job.machine, precision="fp32"), job.objects.model)
     names = metric_names(job.recipe)
@@ -118,7 +119,7 @@ def score_run(job: Job, run: Run, tell: Tell) -> None:
             _keep_threshold(job, run, predictions, scores[part], tell)
         scores[part]["baselines"] = _baselines(job, run, part, rows, names, thresholds)
     if job.machine.first:
-        run.write("scores.json", scores)
+        run.write("scores.json", {**scores, **judged})
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
     job.machine.gather(None)
 

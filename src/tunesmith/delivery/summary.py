@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from tunesmith.assemble.thresholds import target_of, told
-from tunesmith.delivery.card import EXAMPLES, asked_again, shown
+from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, shown
 from tunesmith.run import Run
 
 NOT_METRICS = ("classes", "baselines", "default_threshold", "data", "rows")
@@ -21,7 +21,8 @@ def summary(run: Run) -> str:
         default = scores[split].get("default_threshold")
         rows = {"this model": scores[split]} | ({"  no threshold": default} if default else {})
         rows |= scores[split]["baselines"]
-        lines = ["", f"{split} {metric}, with 95 % interval:"]
+        folds = num_folds(scores)
+        lines = ["", f"{split} {metric}{f', mean of {folds} folds' * bool(folds)}, with 95 % interval:"]
         lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in rows.items()]
         lines += _about_threshold(run) if default else []
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]

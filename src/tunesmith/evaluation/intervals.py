@@ -61,16 +61,7 @@ def value(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> float
 def share_better(first: Predictions, second: Predictions, name: str, own: Sequence[Own] = ()) -> float:
     """The share of resamples of the rows on which the second predictions score better than the first; equal scores
     count half (paired bootstrap: Efron & Tibshirani 1993), and one that a metric is not defined on does not count."""
-    mine = next((metric for metric in own if metric.__name__ == name), None)
-    if mine is not None:
-        drawn = [_own_drawn(mine, one) for one in (first, second)]
-    else:
-        function, drawn = plugins.get("metric", name), []
-        for one in (first, second):
-            codes, chances = known(one)
-            batches = _resamples(len(codes), RESAMPLES, chances.shape[-1])
-            values = [function(codes[rows], chances[rows], one.target) for rows in batches]
-            drawn.append(torch.cat(values).double().numpy())
+    drawn = [resamples(predictions, name, own) for predictions in (first, second)]
     gain = (drawn[1] - drawn[0]) * (1 if rising(name) else -1)
     gain = gain[~np.isnan(gain)]
     return float(((gain > 0) + 0.5 * (gain == 0)).mean()) if len(gain) else 0.5
@@ -98,12 +89,26 @@ def _resamples(num_rows: int, count: int, width: int) -> Iterator[Tensor]:
         yield torch.randint(num_rows, (min(step, count - start), num_rows), generator=random)
 
 
-def _interval(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> dict[str, float]:
-    point = function(codes[None], chances[None], target)[0]
+def resamples(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> np.ndarray:
+    """The score on each of the resamples of the rows, which are the same rows for every model that answered them: what
+    two models differ by has an interval of its own."""
+    for metric in own:
+        if metric.__name__ == name:
+            return _own_drawn(metric, predictions)
+    codes, chances = known(predictions)
+    return _drawn(plugins.get("metric", name), codes, chances, predictions.target)
+
+
+def _drawn(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> np.ndarray:
     drawn = [
         function(codes[rows], chances[rows], target) for rows in _resamples(len(codes), RESAMPLES, chances.shape[-1])
     ]
-    return _range(float(point), torch.cat(drawn).double().numpy())
+    return np.asarray(torch.cat(drawn).double().numpy())
+
+
+def _interval(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> dict[str, float]:
+    point = function(codes[None], chances[None], target)[0]
+    return _range(float(point), _drawn(function, codes, chances, target))
 
 
 def _by_class(codes: Tensor, chances: Tensor, target: Target) -> dict[str, Any]:
@@ -145,7 +150,7 @@ def _truth(predictions: Predictions) -> list[Any]:
 
 
 def _range(point: float, drawn: np.ndarray) -> dict[str, Any]:
-    """NaN (a metric that these rows do not define) is written as null."""
+    """The point with the ends of its interval; NaN (a metric that these rows do not define) is written as null."""
     drawn = drawn[~np.isnan(drawn)]
     low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (math.nan, math.nan)
     values = {"value": point, "low": float(low), "high": float(high)}

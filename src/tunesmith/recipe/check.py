@@ -188,6 +188,12 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
     ):
         remedy = "leave data.split out: the files are the split"
         problems.append(Problem('"data.split" has no effect beside data.valid and data.test', where, remedy))
+    named = [f'"data.{name}"' for name in ("valid", "test") if getattr(recipe.data, name) is not None]
+    if named and recipe.data.split != "auto" and recipe.data.split.name in ("kfold", "fold"):
+        what = (
+            f"{' and '.join(named)} beside data.split = {recipe.data.split.name}, whose rows all come from data.source"
+        )
+        problems.append(Problem(what, where, "leave data.split out, or the files: evaluate RUN FILE scores them later"))
     if recipe.task != "auto" and recipe.task.name == "regression" and "class_weights" in recipe.objective.options:
         problems.append(Problem('"objective.class_weights" has no effect on a regression', where))
     return problems

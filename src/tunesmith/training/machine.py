@@ -117,6 +117,11 @@ def make_equal(tensors: list[Tensor], machine: Machine) -> None:
         torch._foreach_div_(tensors, machine.world)
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes and speaks, where no Machine has been started yet."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def find_device(asked: str) -> str:
     """The device to use: the one asked for, else CUDA, else Apple's GPU, else the CPU. MachineError if it is absent."""
     cuda = torch.cuda.is_available()

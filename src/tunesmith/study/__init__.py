@@ -1,0 +1,1 @@
+"""Studies: what is learnt by running the pipeline many times."""
