@@ -244,7 +244,7 @@ def cross_validate(job: Job, run: Run, tell: Tell, known: HeldOut | None = None)
     values = {epoch: scores.value_of(job, rows, whole) for epoch, whole in found.items()}
     best = max(values, key=lambda epoch: (values[epoch] if rising(job.select) else -values[epoch], -epoch))
     if job.machine.first:
-        scores.save_folds(run, found[best])
+        scores.save_folds(job, run, found[best])
     tell(f"cross-validated {job.select}: {values[best]:.3f}, best after {best} of {max(values)} epochs")
     # The last epoch may be a part of one, when the length is told in steps: then it is the recipe's own length.
     length = {"epochs": best if best < max(values) else None, "folds": len(folds), "scores": values}

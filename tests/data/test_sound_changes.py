@@ -90,3 +90,12 @@ def test_a_view_of_a_sound_is_read_again_and_depends_on_seed_row_and_view_alone(
     assert torch.equal(augmented.batch([3, 1], 1)["x"], whole[[3, 1]])
     assert not torch.equal(augmented.batch(range(4), 2)["x"], whole)
     assert not torch.equal(whole, rows.batch(range(4))["x"])
+
+
+def test_each_change_happens_to_every_second_view():
+    off = {"noise": 0.0, "shift": 0.0, "speed": 0.0, "time_mask": 0.0, "frequency_mask": 0.0}
+    for one in ({"noise": 20.0}, {"shift": 0.2}, {"speed": 0.2}, {"time_mask": 0.2}, {"frequency_mask": 0.2}):
+        change = sounds(**off | one).change
+        found = [change(TONE, random).samples for random in lots(400)]
+        same = np.mean([len(made) == RATE and bool((made == TONE.samples).all()) for made in found])
+        assert same == pytest.approx(0.5, abs=0.08), one

@@ -87,7 +87,12 @@ def test_a_resumed_run_reads_the_answer_of_auto(kept, tmp_path):
     with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
         rows = random.normal(size=(120, 3)).round(4)
         csv.writer(file).writerows([("a", "b", "y"), *(row.tolist() for row in rows)])
-    settings = ("data.augment=auto", "model.options={layers = 1, width = 8}", 'evaluate.metrics=["mae"]')
+    settings = (
+        "data.augment=auto",
+        "data.split=hash",
+        "model.options={layers = 1, width = 8}",
+        'evaluate.metrics=["mae"]',
+    )
     whole, _ = fit(tmp_path / "rows.csv", "new:mlp", tmp_path / "whole", *settings)
     # As if it had been stopped after it was measured: the answer is read, not measured again.
     stopped = tmp_path / "stopped"

@@ -42,7 +42,7 @@ def installed(monkeypatch):
 
 def test_a_head_of_another_package_is_the_one_that_trains(installed, bert, tmp_path):
     settings = [*QUICK, 'model.head={name="widest", hidden=5}']
-    run = ts.fit(tiny_rows(160), bert, settings=settings, out=tmp_path / "run", quiet=True)
+    run = ts.fit(tiny_rows(240), bert, settings=settings, out=tmp_path / "run", quiet=True)
     head = ts.load(run, device="cpu").loaded.net.heads["label"]
     assert (head.pooling, head.hidden[0].out_features) == ("max", 5)
 
@@ -53,7 +53,7 @@ def test_a_metric_of_another_package_says_that_less_is_better(installed):
 
 
 def test_a_separator_makes_several_labels_of_a_text(bert, tmp_path):
-    rows = tiny_rows(160)
+    rows = tiny_rows(240)
     rows["label"] = [f"{label}; x" if number % 2 else label for number, label in enumerate(rows["label"])]
     settings = ["train.length=2 steps", "model.head=pooled", 'task={name="multilabel", separator=";"}']
     run = ts.fit(rows, bert, target="label", settings=settings, out=tmp_path / "run", quiet=True)

@@ -79,7 +79,7 @@ def test_the_name_of_an_object_in_memory_follows_its_content():
 
 def test_resuming_a_run_of_an_object_in_memory_asks_for_the_object(bert, quick, tmp_path, tunesmith):
     rows = tiny_rows(120)
-    run = quick(rows, bert, loss=my_loss, out=tmp_path / "run")
+    run = quick(rows, bert, loss=my_loss, out=tmp_path / "run", settings=["data.split=hash"])
     (run.path / "README.md").unlink()
     answer = tunesmith("fit", "--resume", run.path)
     assert answer.code == 1

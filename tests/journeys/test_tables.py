@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -145,6 +146,18 @@ def test_a_regression_keeps_its_head_for_the_same_target_alone(tmp_path):
     assert "its head is kept" in " ".join(told) and same.scores["valid"]["r2"]["value"] > 0.9
     _, told = _fit(rows("weight", 1), first, tmp_path / "other", target="weight", **options)
     assert "newly made: output" in " ".join(told)
+
+
+def test_a_small_regression_is_cross_validated_in_the_targets_own_unit(tmp_path):
+    x = np.linspace(-1, 1, 150)
+    rows = {"x": x.tolist(), "price": (1e5 + 1e4 * x).round(1).tolist()}
+    run, told = _fit(rows, out=tmp_path / "run", target="price", settings=["train.length=60 epochs"])
+    assert any("under 200 rows" in line for line in told)
+    found = package.evaluate(run, rows, tell=lambda _line: None)
+    error = run.scores["valid"]["rmse"]["value"]
+    assert error < 5000 and error == pytest.approx(found["rmse"]["value"], rel=1.0)
+    answers = pq.read_table(run.path / "predictions" / "valid.parquet")["prediction"].to_pylist()
+    assert min(answers) > 80_000
 
 
 def test_small_tables_are_cross_validated_trees_too(tmp_path):

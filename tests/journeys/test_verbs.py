@@ -158,7 +158,7 @@ def test_fit_continues_from_an_earlier_run(fitted, fitted_own, csv, quick, tmp_p
 
 
 def test_fit_from_a_run_with_other_labels_makes_the_head_new_and_says_so(fitted, fitted_own, quick, tmp_path, told):
-    rows = tiny_rows(160, 3)
+    rows = tiny_rows(240, 3)
     for number, earlier in enumerate((fitted, fitted_own)):
         run = quick(rows, earlier, out=tmp_path / str(number), quiet=False, tell=told.append)
         assert package.load(run, device="cpu").labels == ("apple", "bread", "cheese")
@@ -189,8 +189,8 @@ def test_an_unseen_label_is_told_and_its_rows_are_left_out(bert, csv, quick, tmp
 
 
 def test_text_pairs_are_learnt_predicted_and_evaluated(bert, quick, tmp_path, tunesmith, write_csv):
-    rows = tiny_rows(150)
-    columns = {"premise": rows["text"], "hypothesis": ["so it is"] * 150, "label": rows["label"]}
+    rows = tiny_rows(240)
+    columns = {"premise": rows["text"], "hypothesis": ["so it is"] * 240, "label": rows["label"]}
     path = write_csv(tmp_path / "pairs.csv", columns)
     run = quick(path, bert, settings=["train.length=8 epochs"], out=tmp_path / "run")
     assert run.recipe.data.inputs == ("premise", "hypothesis")
@@ -200,7 +200,7 @@ def test_text_pairs_are_learnt_predicted_and_evaluated(bert, quick, tmp_path, tu
 
 
 def test_several_labels_a_row_come_back_as_lists_or_as_text(bert, quick, tmp_path, told):
-    rows = tiny_rows(160)
+    rows = tiny_rows(240)
     columns = {
         "text": rows["text"],
         "labels": [[label, "any"] if i % 3 else [label] for i, label in enumerate(rows["label"])],
@@ -217,7 +217,7 @@ def test_several_labels_a_row_come_back_as_lists_or_as_text(bert, quick, tmp_pat
 
 
 def test_numbers_are_predicted_in_their_own_unit(bert, quick, tmp_path):
-    rows = tiny_rows(160)
+    rows = tiny_rows(240)
     columns = {"text": rows["text"], "score": [100.5 if label == "apple" else 200.25 for label in rows["label"]]}
     settings = ["train.length=4 epochs", 'evaluate.metrics=["rmse", "r2"]', "task=regression"]
     run = quick(columns, bert, settings=settings, out=tmp_path / "run")

@@ -21,7 +21,7 @@ from tunesmith.data.split import PARTS, Split, join, make_folds
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, Problem, RecipeError, nearest
 from tunesmith.evaluation.intervals import known_rows
-from tunesmith.recipe.resolve import SMALL_CLASS
+from tunesmith.recipe.resolve import SMALL_CLASS, SMALL_SET
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.tasks.task import Target, Task, as_label
 
@@ -269,9 +269,11 @@ def _moved(tables: Mapping[str, Table], split: Split) -> list[Entry]:
 
 
 def _is_too_small(split: Split, target: Target, task: Task) -> bool:
-    """Under 50 rows per class none is set aside."""
+    """Under 200 rows, or 50 per class, none is set aside."""
     num_rows = len(split.train) + len(split.valid) + (len(split.test) if split.how == "hash" else 0)
-    return task.name != "regression" and num_rows / target.num_outputs < SMALL_CLASS
+    if task.name == "regression":
+        return num_rows < SMALL_SET
+    return num_rows < SMALL_SET or num_rows / target.num_outputs < SMALL_CLASS
 
 
 def _all_train(split: Split) -> Split:
@@ -280,7 +282,8 @@ def _all_train(split: Split) -> Split:
     aside = [split.valid, split.test] if made_here else [split.valid]
     train = np.sort(np.concatenate([split.train, *aside]))
     none = np.empty(0, np.int64)
-    note = f"under {SMALL_CLASS} rows per class: all {len(train)} rows train, and cross-validation makes the choices"
+    few = f"under {SMALL_SET} rows, or {SMALL_CLASS} per class"
+    note = f"{few}: all {len(train)} rows train, and cross-validation makes the choices"
     return Split(train, none, none if made_here else split.test, "all", (note,))
 
 

@@ -133,7 +133,7 @@ def trivialaugment(
 
 def sounds(
     *,
-    noise: float = 10.0,
+    noise: float = 20.0,
     shift: float = 0.1,
     speed: float = 0.1,
     time_mask: float = 0.1,
@@ -145,7 +145,8 @@ def sounds(
     `noise`: white noise, at least so many decibels under the sound (and 20 more at most). `speed`: up to so much faster
     or slower, by resampling, so that the pitch moves too (Ko et al. 2015). `shift`: by at most such a share of the
     length. `time_mask`, `frequency_mask`: twice a stretch of at most such a share of the length, and twice a band of
-    the mel scale, falls silent (SpecAugment: Park et al. 2019). 0 = never."""
+    the mel scale, falls silent (SpecAugment: Park et al. 2019). 0 = never. Each of the four happens to every second
+    view, so that the model goes on hearing what it will be asked about."""
     _shares({"shift": shift, "speed": speed, "time_mask": time_mask, "frequency_mask": frequency_mask})
     if noise < 0:
         raise RecipeError(f"noise = {noise} decibels", where=WHERE, remedy="more than 0, or 0 for none")
@@ -153,10 +154,12 @@ def sounds(
         raise RecipeError("nothing would be changed", where=WHERE, remedy="leave data.augment out")
 
     def change(wave: Wave, random: np.random.Generator) -> Wave:
-        wave = sound_changes.stretched(wave, random, speed) if speed else wave
-        wave = sound_changes.shifted(wave, random, shift) if shift else wave
-        wave = sound_changes.masked(wave, random, time_mask, frequency_mask) if time_mask or frequency_mask else wave
-        return sound_changes.noisy(wave, random, noise) if noise else wave
+        faster, moved, gaps, louder = random.random(4) < 0.5
+        wave = sound_changes.stretched(wave, random, speed) if speed and faster else wave
+        wave = sound_changes.shifted(wave, random, shift) if shift and moved else wave
+        if gaps and (time_mask or frequency_mask):
+            wave = sound_changes.masked(wave, random, time_mask, frequency_mask)
+        return sound_changes.noisy(wave, random, noise) if noise and louder else wave
 
     return Augmentation(change, _views(views), "sound")
 

@@ -166,11 +166,12 @@ def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[s
         tell(f"  few rows chose it: {few[least]} of the {len(codes)} {kind}; other rows would choose another threshold")
 
 
-def save_folds(run: Run, outputs: np.ndarray) -> None:
-    """Keep the held-out outputs of the cross-validation until the run is finished, for it may be scored again."""
-    path = run.path / FOLDS_FILE
+def save_folds(job: Job, run: Run, outputs: np.ndarray) -> None:
+    """Keep the held-out outputs of the cross-validation, brought to the target's unit, until the run is finished, for
+    it may be scored again."""
+    path, target = run.path / FOLDS_FILE, job.rows.target
     path.parent.mkdir(exist_ok=True)
-    np.save(path, outputs)
+    np.save(path, outputs * target.std + target.mean)
 
 
 def _baselines(

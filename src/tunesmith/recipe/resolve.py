@@ -10,6 +10,8 @@ from tunesmith.recipe.schema import Recipe
 
 SMALL_CLASS = 50
 """Under this many rows per class, choices are made by cross-validation and all rows train at the end."""
+SMALL_SET = 200
+"""Under this many rows too: a tenth of them, set aside, would choose the head and the best step almost by lot."""
 
 MEASURED = ("model.head", "train.micro", "data.augment", "evaluate.threshold")
 """Left on "auto" here: measured on the rows and written to `measured.json`."""
