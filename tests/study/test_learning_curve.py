@@ -97,6 +97,17 @@ def test_each_size_is_the_fit_that_it_stands_for(checked, folder, tmp_path):
     assert {"value": point.value, "low": point.low, "high": point.high} == run.scores["valid"]["accuracy"]
 
 
+def test_each_size_decides_at_the_threshold_that_a_fit_would_choose(folder, tmp_path):
+    rows = tiny_rows(240, 2)
+    settings = [*SETTINGS, 'evaluate.metrics=["f1"]', "evaluate.select=f1", "evaluate.threshold=auto"]
+    settings += ["train.lr=1e-5", "train.length=2 steps"]
+    run = tunesmith.fit(rows, folder, settings=settings, device="cpu", out=tmp_path / "run", quiet=True)
+    curve = tunesmith.check(rows, folder, settings=settings, device="cpu", curve=True, tell=str)
+    scores = run.scores["valid"]
+    assert scores["default_threshold"]["f1"]["value"] != scores["f1"]["value"]
+    assert curve.points[-1].value == pytest.approx(scores["f1"]["value"], rel=1e-6)
+
+
 def test_a_regression_is_scored_in_the_unit_of_its_target(folder, tmp_path):
     columns = tiny_rows(120, 2)
     values = [1000.0 + 50 * (label == "apple") + row % 7 for row, label in enumerate(columns["label"])]

@@ -16,7 +16,7 @@ from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.ledger import Entry
 from tunesmith.delivery.card import shown
 from tunesmith.delivery.estimate import opened
-from tunesmith.delivery.scores import metric_names
+from tunesmith.delivery.scores import Thresholds, metric_names
 from tunesmith.errors import DataError, Interrupted, MachineError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions, outputs_of
@@ -161,7 +161,8 @@ def _trained(recipe: Recipe, objects: Objects, share: Fraction, tell: Tell) -> t
         outputs = outputs * target.std + target.mean
         job.machine.gather(None)  # The folder goes with the first rank.
         parts = (job.rows.table.ids()[valid], job.rows.codes[valid], outputs, job.rows.task, target)
-        return job.recipe, len(job.rows.split.train), Predictions(*parts)
+        predictions = Thresholds(job).decided("", "valid", Predictions(*parts))
+        return job.recipe, len(job.rows.split.train), predictions
 
 
 def _nothing(_line: str) -> None:
