@@ -181,3 +181,14 @@ def test_consistency_needs_a_named_way(tmp_path):
     settings = ["objective=consistency", f"data.unlabelled={tmp_path / 'more.csv'}", "data.augment=auto"]
     with pytest.raises(RecipeError, match="name a way"):
         fit(tmp_path / "rows.csv", tiny_model(tmp_path / "model"), tmp_path / "run", *settings)
+
+
+def test_check_reckons_with_the_trainings_of_auto(tmp_path):
+    pictures = tiny_pictures(tmp_path / "train", 30)
+    settings = ["train.length=200 epochs", "data.split=hash", "model.options={channels = 4, layers = 1}"]
+    seconds = [
+        tunesmith.check(pictures, "new:cnn", settings=[*settings, *more], tell=str).seconds
+        for more in (["data.augment=images"], ["data.augment=auto"])
+    ]
+    # Five folds without and five with it, beside the run itself; what does not train costs the same.
+    assert seconds[1] > 4 * seconds[0]
