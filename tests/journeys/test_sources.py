@@ -88,13 +88,15 @@ def test_resuming_a_run_of_an_object_in_memory_asks_for_the_object(bert, quick, 
     assert package.fit(rows, loss=my_loss, resume=run.path, quiet=True).finished
 
 
-@pytest.mark.parametrize("with_test", [False, True])
-def test_few_rows_all_train_and_are_judged_by_cross_validation(bert, quick, tmp_path, write_csv, with_test, told):
-    train = write_csv(tmp_path / "few.csv", tiny_rows(40))
+@pytest.mark.parametrize(("num_rows", "with_test"), [(40, False), (40, True), (190, False)])
+def test_few_rows_all_train_and_are_judged_by_cross_validation(
+    bert, quick, tmp_path, write_csv, num_rows, with_test, told
+):
+    train = write_csv(tmp_path / "few.csv", tiny_rows(num_rows))
     test = write_csv(tmp_path / "later.csv", tiny_rows(20, seed=5)) if with_test else None
     run = quick(train, bert, test=test, out=tmp_path / "run", quiet=False, tell=told.append)
-    assert any("all 40 rows train" in line for line in told)
-    assert len(_rows(run.path / "predictions" / "valid.parquet")) == 40
+    assert any(f"all {num_rows} rows train" in line for line in told)
+    assert len(_rows(run.path / "predictions" / "valid.parquet")) == num_rows
     assert set(run.scores) == ({"valid", "test"} if with_test else {"valid"})
     assert run.measured["length"]["folds"] >= 2
     assert "did not train on it" in (run.path / "README.md").read_text()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from tunesmith import plugins
+from tunesmith.assemble.leaks import without_leaks
 from tunesmith.data import cleaning, profile, similar
 from tunesmith.data import columns as guessing
 from tunesmith.data.encoded import Encoded
@@ -120,9 +121,9 @@ def open_rows(
     tables = dict(tables or read_tables(recipe, objects))
     train = tables.get("", tables.get("train", next(iter(tables.values()))))
     asked = recipe.data
-    guess = guessed(recipe, train, reads)
+    guess, leaks = without_leaks(recipe, guessed(recipe, train, reads), tables)
     columns = guess.targets
-    notes = [*(note for table in tables.values() for note in table.notes), *guess.notes]
+    notes = [*(note for table in tables.values() for note in table.notes), *guess.notes, *leaks]
     needed = () if guess.modality == "table" else guess.inputs  # A table's encoder fills in what is missing.
     ledger = Ledger({part: table.num_rows for part, table in tables.items()})
     for part, table in tables.items():

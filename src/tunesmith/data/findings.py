@@ -58,6 +58,8 @@ class Finding:
     what: str
     remedy: str = ""
     rows: int = 0
+    column: str = ""
+    """Of which it speaks, where it is one that is named so."""
 
     def __str__(self) -> str:
         return self.what + (f"; {self.remedy}" if self.remedy else "")
@@ -119,7 +121,7 @@ def _ids(table: Table, guess: Guess | None) -> Iterator[Finding]:
             yield Finding("id", f'"{name}" names the rows: it is different in each', "leave it out")
 
 
-def _giveaways(table: Table, guess: Guess | None) -> Iterator[Finding]:
+def giveaways(table: Table, guess: Guess | None) -> Iterator[Finding]:
     """Columns from which alone the target can be told, in rows that were not looked at for it."""
     if guess is None or len(guess.targets) != 1 or guess.task not in ("classification", "regression"):
         return
@@ -146,7 +148,7 @@ def _giveaways(table: Table, guess: Guess | None) -> Iterator[Finding]:
                 else "it is not read; leave it so"
             )
             what = f'"{name}" gives "{guess.targets[0]}" away: alone it tells {told:.1%} of it'
-            yield Finding("giveaway", what, remedy)
+            yield Finding("giveaway", what, remedy, column=name)
 
 
 def _classes(table: Table, guess: Guess | None) -> Iterator[Finding]:
@@ -196,17 +198,18 @@ def _values(table: Table, guess: Guess | None) -> Iterator[Finding]:
             yield Finding("outliers", what, "are they right?", far)
 
 
-def _groups(table: Table, guess: Guess | None) -> Iterator[Finding]:
+def groups(table: Table, guess: Guess | None) -> Iterator[Finding]:
     """What several rows have in common that new rows will not have: a column called so, or a part of file names."""
-    known = (*guess.targets, *guess.inputs) if guess is not None else ()
+    known = () if guess is None else (*guess.targets, *(guess.inputs if guess.modality != "table" else ()))
     for name, values in _plain(table):
         if media.kind_of(table, name) in ("image", "sound") and is_text(values.type):
             yield from _parts_of_names(table, name, guess)
         elif GROUP_NAMES.search(name) and name not in known:
             distinct = int(pc.count_distinct(values).as_py())
             if 1 < distinct <= table.num_rows / 2:
-                what = f'"{name}" names {distinct} groups of rows'
-                yield Finding("groups", what, "if new rows come from other groups, keep each group in one part")
+                what, split = f'"{name}" names {distinct} groups of rows', f'{{name="group", by="{name}"}}'
+                remedy = f"if new rows come from other groups, keep each in one part: --set 'data.split={split}'"
+                yield Finding("groups", what, remedy, column=name)
 
 
 def _odd_files(table: Table, _guess: Guess | None) -> Iterator[Finding]:
@@ -247,9 +250,9 @@ def _parts_of_names(table: Table, name: str, guess: Guess | None) -> Iterator[Fi
 
 LOOKS: tuple[Callable[[Table, Guess | None], Iterator[Finding]], ...] = (
     _missing,
-    _giveaways,
+    giveaways,
     _classes,
-    _groups,
+    groups,
     _odd_files,
     _values,
     _unused,

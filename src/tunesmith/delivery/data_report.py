@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from tunesmith.assemble import accounts, opened
+from tunesmith.assemble.leaks import GIVEAWAY, GROUPS
 from tunesmith.assemble.rows import Objects, Rows, guessed, open_rows, read_tables, without_unreadable
 from tunesmith.data import profile
 from tunesmith.data.columns import Guess
@@ -96,8 +97,8 @@ def data_report(recipe: Recipe, objects: Objects) -> DataReport:
     return DataReport(source, total, described, reads, labels, ledger, cost, tuple(found), _next(recipe, guess))
 
 
-GUESSED = ("text:", "pair:", "table:", "image:", "sound:", "task:", "tensor:")
-"""How notes begin that say what was guessed."""
+GUESSED = ("text:", "pair:", "table:", "image:", "sound:", "task:", "tensor:", GIVEAWAY, GROUPS)
+"""How notes begin that say what was guessed, or what stands among the findings."""
 
 
 def _number(columns: tuple[Column, ...]) -> str:

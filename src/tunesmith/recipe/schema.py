@@ -69,7 +69,8 @@ class Clean(Part):
     conflicts: Literal["keep", "drop"] = "keep"
     """Rows with the inputs of another one and another target: tell of them, or leave those that train out."""
     leaks: Literal["keep", "drop", "move"] = "keep"
-    """Rows nearly the same in two parts: tell of them, leave out those of the earlier part, or bring them together."""
+    """Rows nearly the same in two parts: tell of them, leave out those of the earlier part (and columns that give the
+    target away), or bring them together."""
 
 
 class Data(Part):
