@@ -220,7 +220,8 @@ def _with_choosing(table: Table, labels: Labels, rows: Rows, units: Rows, share:
         return replace(split, train=rows, how="all")
     _, first, number, sizes = np.unique(units[rows], return_index=True, return_inverse=True, return_counts=True)
     if len(first) < 2:
-        raise DataError("no row is left to train on", where=table.source, remedy="add rows, or valid = 0")
+        what = "no row is left to train on: those that are not tested belong together, and some must choose"
+        raise DataError(what, where=table.source, remedy="add rows, more folds, or valid = 0")
     lots = np.full(len(first), np.iinfo(np.uint64).max)
     np.minimum.at(lots, number, table.hashes[rows])
     kinds = np.zeros(len(first), np.int64) if labels is None else labels[rows][first]
