@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import tunesmith
-from tunesmith.errors import RecipeError
+from tunesmith.data import word_changes
+from tunesmith.errors import ModelError, RecipeError
+from tunesmith.models.pretrained import Pretrained
 from tunesmith.testing import tiny_image_model, tiny_model, tiny_pictures, tiny_rows
 
 FAST = ("train.length=2 epochs", "train.lr=1e-2", 'evaluate.metrics=["accuracy"]')
@@ -20,9 +23,9 @@ SMALL = ("model.options={channels = 8, layers = 2}", "train.length=12 epochs", "
 
 
 def corners(folder, num_rows, *, mirrored, by_side, seed):
-    """Pictures with a spot that is round or flat (the class), on the left, or on either side; or whose class is the
+    """Pictures with a spot that is high or wide (the class), on the left, or on either side; or whose class is the
     side."""
-    random, folder = np.random.default_rng(seed), folder
+    random = np.random.default_rng(seed)
     for row in range(num_rows):
         label, right = row % 2, by_side and row % 2 == 1
         right = right or (mirrored and not by_side and random.random() < 0.5)
@@ -143,24 +146,21 @@ def test_what_does_not_fit_is_refused_before_anything_trains(model, settings, wo
     assert not (tmp_path / "run").exists()
 
 
-def test_neighbours_in_the_models_own_table_and_a_net_that_has_none(tmp_path):
+def test_neighbours_come_from_the_models_own_table_and_not_every_net_has_one(tmp_path, monkeypatch):
+    # In the random table of a tiny model no word is near another: the nearest is taken however far it is.
+    monkeypatch.setattr(word_changes, "LEAST_COSINE", -1.0)
     with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *zip(*tiny_rows(60, 2).values(), strict=True)])
     model = tiny_model(tmp_path / "model")
-    way = "data.augment={name='words', delete=0.0, swap=0.0, insert=0.0, replace=0.5, synonyms='embeddings'}"
-    run, _ = fit(tmp_path / "rows.csv", model, tmp_path / "run", way)
-    plain, _ = fit(tmp_path / "rows.csv", model, tmp_path / "plain")
-    assert (run.finished and not same(run, plain)) or not _has_neighbours(model)
-
-
-def _has_neighbours(model):
-    from transformers import AutoModel, AutoTokenizer
-
-    from tunesmith.data.word_changes import neighbours
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    found = neighbours(AutoModel.from_pretrained(model).get_input_embeddings().weight, tokenizer)
-    return any(found(word) for text in tiny_rows(60, 2)["text"] for word in text.split())
+    way = "data.augment={{name='words', delete=0.0, swap=0.0, insert=0.0, replace=0.5, synonyms='{}'}}"
+    (tmp_path / "none.txt").write_text("nosuchword nosuchother")
+    run, _ = fit(tmp_path / "rows.csv", model, tmp_path / "run", way.format("embeddings"))
+    plain, _ = fit(tmp_path / "rows.csv", model, tmp_path / "plain", way.format(tmp_path / "none.txt"))
+    assert run.finished and not same(run, plain)
+    bare = SimpleNamespace(module=torch.nn.Linear(2, 2), origin=SimpleNamespace(name="mine"))
+    with pytest.raises(ModelError, match="no table of embeddings") as error:
+        Pretrained.embeddings.fget(bare)
+    assert 'synonyms = "wordnet"' in str(error.value)
 
 
 def test_unlabelled_pictures_are_augmented_and_an_unreadable_one_is_named(tmp_path):
