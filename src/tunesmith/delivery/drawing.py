@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+
+from tunesmith.errors import MachineError, RecipeError
 
 SIZE, SHARP = (1000, 600), 2
 """Of the picture, which is drawn so many times larger and then reduced: its lines and letters come out smooth."""
@@ -78,6 +80,23 @@ class Axes:
 
     def save(self, path: Path) -> None:
         self.image.resize(SIZE, Image.Resampling.LANCZOS).save(path, format="PNG")
+
+
+def require_folder(png: Path | None) -> None:
+    """RecipeError where a picture is asked for in a folder that is not there."""
+    if png is not None and not png.absolute().parent.is_dir():
+        what, where = "there is no such folder", str(png.absolute().parent)
+        raise RecipeError(what, where=where, remedy="make it, or change --png")
+
+
+def write(draw: Callable[[Path], object], png: Path, tell: Callable[[str], None]) -> None:
+    """Draw into a file and say so; MachineError where the disk does not take it."""
+    try:
+        draw(png)
+    except OSError as error:
+        what = f"could not be written: {error.strerror or error}"
+        raise MachineError(what, where=str(png), remedy="choose another --png") from None
+    tell(f"wrote {png}")
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -16,10 +16,9 @@ from tunesmith.assemble.feeds import Feed
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.kept import kept_rows
 from tunesmith.assemble.rows import Objects
-from tunesmith.delivery import lr_picture
+from tunesmith.delivery import drawing, lr_picture
 from tunesmith.delivery.estimate import enter, opened
 from tunesmith.delivery.lr_curve import HIGHEST, LOWEST, STEPS, Curve, exploded, rate_at, read_curve
-from tunesmith.errors import MachineError, RecipeError
 from tunesmith.models.tunable import Tunable
 from tunesmith.objectives.objective import reads
 from tunesmith.recipe.schema import Recipe
@@ -77,10 +76,7 @@ def lr_range(
     `measured` settles what a run measures before it trains. The first phase starts from the pretrained weights and the
     new head, as the run does. So does every later one, but for its head, which is fitted on the frozen body first if
     the phase reads it and moves more than it. RecipeError where `png` is in no folder, before anything is computed."""
-    if png is not None and not png.absolute().parent.is_dir():
-        raise RecipeError(
-            "there is no such folder", where=str(png.absolute().parent), remedy="make it, or change --png"
-        )
+    drawing.require_folder(png)
     with opened(recipe, objects, tell) as job:
         job = measured(job)
         net, feed, curves = job.net(), job.feed(job.rows.split.train), []
@@ -93,12 +89,7 @@ def lr_range(
                 curves.append(_test(job, net, feed, index, tell))
         found = RangeTest(job.recipe, tuple(curves))
         if png is not None and job.machine.first:
-            try:
-                found.draw(png)
-            except OSError as error:
-                what = f"could not be written: {error.strerror or error}"
-                raise MachineError(what, where=str(png), remedy="choose another --png") from None
-            tell(f"wrote {png}")
+            drawing.write(found.draw, png, tell)
         return found
 
 

@@ -14,10 +14,11 @@ import numpy as np
 
 from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.ledger import Entry
+from tunesmith.delivery import drawing
 from tunesmith.delivery.card import shown
 from tunesmith.delivery.estimate import opened
 from tunesmith.delivery.scores import Thresholds, metric_names
-from tunesmith.errors import DataError, Interrupted, MachineError, RecipeError
+from tunesmith.errors import DataError, Interrupted
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.pipeline import measured, train
@@ -89,10 +90,7 @@ def learning_curve(recipe: Recipe, objects: Objects, tell: Tell, png: Path | Non
     all on the same valid rows, and write the picture to `png`; no Run is left.
 
     RecipeError where no row is set aside to score on, or `png` is in no folder; DataError for too few rows."""
-    if png is not None and not png.absolute().parent.is_dir():
-        raise RecipeError(
-            "there is no such folder", where=str(png.absolute().parent), remedy="make it, or change --png"
-        )
+    drawing.require_folder(png)
     tell = tell if is_first() else _nothing
     points: list[Point] = []
     drawn: list[np.ndarray] = []
@@ -116,12 +114,7 @@ def learning_curve(recipe: Recipe, objects: Objects, tell: Tell, png: Path | Non
     assert resolved is not None
     curve = LearningCurve(resolved, metric, tuple(points), outlook)
     if png is not None and is_first():
-        try:
-            curve.draw(png)
-        except OSError as error:
-            what = f"could not be written: {error.strerror or error}"
-            raise MachineError(what, where=str(png), remedy="choose another --png") from None
-        tell(f"wrote {png}")
+        drawing.write(curve.draw, png, tell)
     return curve
 
 
