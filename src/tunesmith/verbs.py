@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,15 @@ from torch import nn
 from tunesmith import choices
 from tunesmith.assemble.job import Job
 from tunesmith.assemble.loaded import Loaded, load_run, some
-from tunesmith.assemble.rows import Objects, target_values, unseen_labels
+from tunesmith.assemble.rows import target_values, unseen_labels
 from tunesmith.data.profile import missing_rows
-from tunesmith.data.sources import open_source
 from tunesmith.delivery import data_report, estimate, label_report, lr_range, plan_table, rows_out, scores
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
 from tunesmith.files import no_space, write_json
-from tunesmith.models.loaders import keras
+from tunesmith.given import is_recipe, objects_of, path_of, recipe_of, resumed
 from tunesmith.pipeline import run_recipe, steps
-from tunesmith.recipe import file as recipe_file
-from tunesmith.recipe.check import name_choices
-from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run, open_run
 from tunesmith.study import folds, learning_curve
 from tunesmith.training import machine
@@ -70,7 +65,7 @@ def fit(
     -> (rows,)` and `metrics` (`metric(truth, predictions) -> float`, more is better) may be functions of your own.
     `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
-    objects = _objects(data, valid, test, model, loss, metrics)
+    objects = objects_of(data, valid, test, model, loss, metrics)
     fields: dict[str, Any] = {
         "model": model,
         "target": target,
@@ -83,14 +78,14 @@ def fit(
     if resume is not None:
         run = resume if isinstance(resume, Run) else open_run(resume, finished=False)
         ignored = fields | {"model": None if objects.model is not None else model}
-        recipe = _resumed(run, objects, {"DATA": _path(data), "--out": out, "--set": settings or None} | ignored)
+        recipe = resumed(run, objects, {"DATA": path_of(data), "--out": out, "--set": settings or None} | ignored)
         if run.finished:
             tell(f"{run.path} is complete: nothing to resume")
             return run
         fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
         return fitted(recipe, objects, resume=run, tell=tell, quiet=quiet)
     fields |= {"data": data, "valid": valid, "test": test, "loss": loss, "metrics": metrics}
-    recipe = _recipe(objects, fields, settings)
+    recipe = recipe_of(objects, fields, settings)
     fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
     return fitted(recipe, objects, out=out, tell=tell, quiet=quiet)
 
@@ -128,7 +123,7 @@ def check(
     if png is not None and not (lr or curve):
         what = "--png has no effect without --lr or --curve"
         raise RecipeError(what, where="check", remedy="add one of them, or leave --png out")
-    objects = _objects(data, valid, test, model, None, None)
+    objects = objects_of(data, valid, test, model, None, None)
     fields = {
         "data": data,
         "model": model,
@@ -140,11 +135,11 @@ def check(
         "seed": seed,
         "device": device,
     }
-    if model is None and not _is_recipe(data):
+    if model is None and not is_recipe(data):
         if asked := [name for name, value in {**answers, "--strategy": strategy}.items() if value]:
             raise RecipeError(f"{asked[0]} is about a model", where="check", remedy="add --model")
-        return data_report.data_report(_recipe(objects, fields | {"model": "none"}, settings), objects)
-    recipe = _recipe(objects, fields, settings)
+        return data_report.data_report(recipe_of(objects, fields | {"model": "none"}, settings), objects)
+    recipe = recipe_of(objects, fields, settings)
     if plan:
         return plan_table.plan_table(recipe, objects, tell)
     if labels:
@@ -261,7 +256,7 @@ def evaluate(
     known_ones = predictions.take(np.flatnonzero(known))
     scored = scores.scored(known_ones, names, run.recipe.evaluate.select, metrics)
     result = {"data": table.source, "rows": int(known.sum()), **scored}
-    name = Path(data).stem if _path(data) and str(data) != "-" else table.source
+    name = Path(data).stem if path_of(data) and str(data) != "-" else table.source
     path = Path(out) if out is not None else run.path / "evaluations" / f"{name or 'data'}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,119 +266,6 @@ def evaluate(
         raise no_space(path, error) from None
     tell(f"wrote {path} and {path.with_suffix('.parquet')}")
     return result
-
-
-FIELDS = {
-    "data": "data.source",
-    "valid": "data.valid",
-    "test": "data.test",
-    "target": "data.target",
-    "model": "model.name",
-    "device": "train.device",
-    "push": "deliver.push",
-    "metrics": "evaluate.metrics",
-    "loss": "objective",
-}
-"""An argument of a verb -> the field of the recipe that it sets, where the two are called differently."""
-
-
-def _recipe(objects: Objects, fields: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
-    """The recipe of a call: a recipe file if `data` is one, then the arguments, then the overrides."""
-    tree: dict[str, Any] = {}
-    lines: recipe_file.Lines = {}
-    where, data = "recipe", fields["data"]
-    if _is_recipe(data):
-        where, fields = str(data), {**fields, "data": None}
-        tree, lines = recipe_file.read_tree(Path(data))
-    for name, value in fields.items():
-        if value is not None:
-            recipe_file.put(tree, FIELDS.get(name, name), _plain(name, value))
-    tree = name_choices(recipe_file.override(tree, settings))
-    own = {metric.__name__ for metric in objects.metrics}
-    judging = tree.get("evaluate", {})
-    if isinstance(judging, dict) and judging.get("select") in own:
-        judging["select"] = f"memory:{judging['select']}"
-    return recipe_file.build(tree, where=where, lines=lines)
-
-
-def _is_recipe(data: Any) -> bool:
-    """Whether `data` is the name of a recipe file."""
-    return isinstance(data, str | Path) and Path(data).suffix in recipe_file.SUFFIXES
-
-
-def _plain(name: str, value: Any) -> Any:
-    """An argument as the recipe writes it: objects in memory by a name."""
-    if name in ("data", "valid", "test"):
-        return str(value) if _path(value) else _digest(value)
-    if name == "model":
-        if _is_network(value):
-            return f"memory:{type(value).__name__}"
-        if not isinstance(value, str | Path | Run):
-            what = f"a model cannot be a {type(value).__name__}"
-            raise RecipeError(what, remedy="give a name, a folder, an earlier Run, a torch.nn.Module, or a Keras model")
-        return str(value.path if isinstance(value, Run) else value)
-    if name == "metrics":
-        return [metric if isinstance(metric, str) else f"memory:{metric.__name__}" for metric in value]
-    if name == "loss":
-        return f"memory:{value.__name__}"
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _resumed(run: Run, objects: Objects, given: Mapping[str, Any]) -> Recipe:
-    """The recipe of a Run that goes on; an error for arguments that it would ignore, and for objects that it lacks."""
-    if ignored := [name for name, value in given.items() if value is not None]:
-        names = ", ".join(name if name[0] in "-D" else f"--{name}" for name in ignored)
-        what, remedy = f"{names} has no effect with --resume", "leave it out: the Run's own recipe goes on"
-        raise RecipeError(what, where=str(run.path), remedy=f"{remedy}; to train further: --model {run.path}")
-    recipe = run.recipe
-    if run.finished:
-        return recipe
-    lacking = [
-        name
-        for name, value, thing in (
-            ("data", recipe.data.source, objects.data),
-            ("valid", recipe.data.valid, objects.valid),
-            ("test", recipe.data.test, objects.test),
-            ("model", recipe.model.name, objects.model),
-            ("loss", recipe.objective.name, objects.loss),
-            ("metrics", "".join(recipe.evaluate.metrics), objects.metrics or None),
-        )
-        if value is not None and "memory:" in value and thing is None
-    ]
-    if lacking:
-        shown = ", ".join(name if name == "data" else f"{name}={name}" for name in lacking)
-        what = f"this run's {' and '.join(lacking)} came from memory, not from a file"
-        raise RecipeError(what, where=str(run.path), remedy=f"in Python: tunesmith.fit({shown}, resume=RUN)")
-    return recipe
-
-
-def _objects(data: Any, valid: Any, test: Any, model: Any, loss: Any, metrics: Any) -> Objects:
-    def in_memory(thing: Any) -> Any:
-        return None if _path(thing) else thing
-
-    own = tuple(metric for metric in metrics or () if not isinstance(metric, str))
-    network = model if _is_network(model) else None
-    return Objects(in_memory(data), in_memory(valid), in_memory(test), network, loss, own)
-
-
-def _is_network(thing: Any) -> bool:
-    """Whether `thing` is a network in memory."""
-    return isinstance(thing, nn.Module) or keras.is_model(thing)
-
-
-def _path(thing: Any) -> Any:
-    """`thing` if it names a place, else None."""
-    return thing if isinstance(thing, str | Path) else None
-
-
-def _digest(thing: Any) -> str:
-    """A name for an object in memory: of its content, or of its type and length where its items are not read."""
-    digest = hashlib.sha256()
-    for part, table in open_source(thing).items():
-        opaque = table.arrow is None
-        content = f"{table.source} {table.num_rows}" if opaque else table.fingerprint(table.column_names)
-        digest.update(f"{part} {content}\n".encode())
-    return f"memory:{digest.hexdigest()[:12]}"
 
 
 def _nothing(_line: str) -> None:
