@@ -69,7 +69,7 @@ def test_a_torch_dataset_is_read_in_place_and_never_copied(bert, quick, tmp_path
 
 
 def test_the_name_of_an_object_in_memory_follows_its_content():
-    from tunesmith.verbs import _digest
+    from tunesmith.given import _digest
 
     rows = tiny_rows(20)
     other = {**rows, "label": rows["label"][::-1]}
