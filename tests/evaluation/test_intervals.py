@@ -1,4 +1,4 @@
-"""Intervals: the percentile bootstrap, repeatable, with the coverage it promises."""
+"""Intervals: exact or by the bootstrap, repeatable, with the coverage they promise."""
 
 from __future__ import annotations
 
@@ -12,24 +12,59 @@ from tunesmith.evaluation import intervals
 from tunesmith.tasks.task import Target
 
 
-def test_an_interval_is_that_of_scipys_percentile_bootstrap(case, predictions):
-    codes, chances, target = case("multi-class", 200)
-    found = intervals.score(predictions(codes, chances, target), ["accuracy"])["accuracy"]
-    right = (chances.argmax(1) == codes).astype(float)
-    theirs = scipy.stats.bootstrap((right,), np.mean, method="percentile", rng=0).confidence_interval
-    assert found["value"] == pytest.approx(right.mean(), abs=1e-6)
-    assert found["low"] == pytest.approx(theirs.low, abs=0.015)
-    assert found["high"] == pytest.approx(theirs.high, abs=0.015)
+def test_a_share_of_rows_has_the_exact_interval_of_the_binomial(case, predictions):
+    codes, chances, target = case("binary", 200)
+    found = intervals.score(predictions(codes, chances, target), ["accuracy", "precision", "recall"])
+    told = chances.argmax(1)
+    parts = {"accuracy": told == codes, "precision": codes[told == 0] == 0, "recall": told[codes == 0] == 0}
+    for name, right in parts.items():
+        theirs = scipy.stats.binomtest(int(right.sum()), len(right)).proportion_ci(method="exact")
+        assert list(found[name].values()) == pytest.approx([right.mean(), theirs.low, theirs.high], abs=1e-9)
+    assert found["classes"]["a"]["recall"] == found["recall"] != found["classes"]["b"]["recall"]
+    assert found["classes"]["a"]["precision"] == found["precision"]
+
+
+def test_rows_that_are_all_right_are_no_proof_that_all_are(predictions):
+    codes, target = np.tile([0, 1], 10), Target(("y",), ("a", "b", "c"))
+    found = intervals.score(predictions(codes, np.eye(3)[codes] * 0.9 + 0.05, target), ["accuracy"])
+    assert found["accuracy"] == {"value": 1.0, "low": pytest.approx(0.8316, abs=1e-4), "high": 1.0}
+    assert found["classes"]["c"]["recall"] == {"value": 0.0, "low": 0.0, "high": 1.0}, "no row: it could be anything"
+
+
+@pytest.mark.parametrize("name", ["mse", "spearman"])
+def test_other_intervals_are_scipys_bias_corrected_and_accelerated_bootstrap(case, predictions, name):
+    codes, outputs, target = case("regression", 150)
+    outputs = codes[:, None] + (outputs - codes[:, None]) ** 3
+    found = intervals.score(predictions(codes, outputs, target, "regression"), [name])[name]
+    known = {
+        "mse": lambda truth, told: ((truth - told) ** 2).mean(),
+        "spearman": lambda truth, told: scipy.stats.spearmanr(truth, told).statistic,
+    }
+    options = {"vectorized": False, "paired": True, "rng": 0, "n_resamples": 1000}
+    bca, plain = (
+        scipy.stats.bootstrap((codes, outputs[:, 0]), known[name], method=method, **options).confidence_interval
+        for method in ("BCa", "percentile")
+    )
+    width = bca.high - bca.low
+    assert found["value"] == pytest.approx(known[name](codes, outputs[:, 0]), abs=1e-9)
+    assert [found["low"], found["high"]] == pytest.approx([bca.low, bca.high], abs=0.08 * width)
+    if name == "mse":
+        assert abs(plain.high - bca.high) > 0.15 * width, "the two differ here"
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say(predictions, case):
-    target, covered = case("binary")[2], 0
-    for seed in range(40):
-        codes = (np.random.default_rng(seed).uniform(size=100) < 0.7).astype(np.int64)
-        chances = np.tile([0.1, 0.9], (100, 1))
-        found = intervals.score(predictions(codes, chances, target), ["accuracy"], classes=False)["accuracy"]
-        covered += found["low"] <= 0.7 <= found["high"]
-    assert 34 <= covered <= 40
+    target, covered = case("binary")[2], {"accuracy": 0, "f1_macro": 0}
+    population = np.random.default_rng(0).uniform(size=(100_000, 2))
+    for seed in range(100):
+        draws = population[np.random.default_rng(seed).integers(len(population), size=120)]
+        codes = (draws[:, 0] < 0.8).astype(np.int64)
+        told = np.where(draws[:, 1] < 0.9, codes, 1 - codes)
+        found = intervals.score(predictions(codes, np.eye(2)[told], target), list(covered), classes=False)
+        # Of 100 rows 72 + 2 are told to be of one class and 18 + 8 of the other: F1 144 / 154 and 36 / 46.
+        truth = {"accuracy": 0.9, "f1_macro": (144 / 154 + 36 / 46) / 2}
+        for name in covered:
+            covered[name] += found[name]["low"] <= truth[name] <= found[name]["high"]
+    assert all(90 <= count <= 100 for count in covered.values()), covered
 
 
 def test_scores_are_the_same_each_time_and_whatever_else_is_scored(case, predictions):
@@ -107,3 +142,18 @@ def test_how_often_one_is_better_on_the_same_resamples(predictions):
         return float(np.mean([one == other for one, other in zip(truth, told, strict=True)]))
 
     assert intervals.share_better(of(30), of(10), "right", [right]) > 0.99
+
+
+def test_what_two_differ_by_has_an_interval_of_its_own(predictions):
+    codes, target = np.tile([0, 1], 200), Target(("label",), ("a", "b"))
+
+    def of(wrong):
+        told = np.where(np.arange(400) < wrong, 1 - codes, codes)
+        return predictions(codes, np.where(told[:, None] == [0, 1], 0.9, 0.1), target)
+
+    found = intervals.difference(of(60), of(40), "accuracy")
+    assert found["value"] == pytest.approx(0.05) and 0.02 < found["low"] < 0.05 < found["high"] < 0.08
+    assert found["share_better"] == 1.0, "though their own intervals overlap"
+    fell = intervals.difference(of(60), of(40), "log_loss")
+    assert fell["value"] > 0 and fell["low"] > 0, "less is better"
+    assert intervals.difference(of(40), of(40), "f1_macro") == {"value": 0, "low": 0, "high": 0, "share_better": 0.5}

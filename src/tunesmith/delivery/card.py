@@ -313,7 +313,7 @@ def num_folds(scores: dict[str, Any]) -> int:
 
 def _intervals(scores: dict[str, Any]) -> str:
     """How the intervals were found."""
-    rows, folds = "bootstrap over the rows", "corrected resampled t over the folds, Nadeau & Bengio 2003"
+    rows, folds = "exact or BCa bootstrap over the rows", "corrected resampled t over the folds, Nadeau & Bengio 2003"
     if not num_folds(scores):
         return rows
     return f"test: {folds}" + (f"; valid: {rows}" if "valid" in scores else "")

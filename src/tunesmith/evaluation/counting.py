@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,16 +29,16 @@ class Counts:
     @property
     def precision(self) -> Tensor:
         """0 where a class is never predicted (as in scikit-learn, and so for the two below)."""
-        return _share(self.right, self.predicted)
+        return share(self.right, self.predicted)
 
     @property
     def recall(self) -> Tensor:
-        return _share(self.right, self.true)
+        return share(self.right, self.true)
 
     @property
     def f1(self) -> Tensor:
         """The harmonic mean of precision and recall."""
-        return _share(2 * self.right, self.predicted + self.true)
+        return share(2 * self.right, self.predicted + self.true)
 
     @property
     def occurs(self) -> Tensor:
@@ -61,6 +61,19 @@ def of_decisions(measure: Callable[[Counts, Target], Tensor]) -> Metric:
     return metric
 
 
+def of_shares(parts: Callable[[Counts, Target], tuple[Tensor, Tensor]]) -> Metric:
+    """The metric of decisions that is a share of independent rows, of a function that tells how many of how many. Its
+    attribute `shares` is that function: such a metric has an exact interval."""
+
+    @functools.wraps(parts)
+    def measure(counts: Counts, target: Target) -> Tensor:
+        return share(*parts(counts, target))
+
+    metric = of_decisions(measure)
+    metric.shares = parts  # type: ignore[attr-defined]
+    return metric
+
+
 def count(codes: Tensor, chances: Tensor, target: Target) -> Counts:
     """The Counts of codes (resamples, rows[, labels]), decided at the target's thresholds."""
     if codes.dim() == 3:
@@ -74,12 +87,6 @@ def count(codes: Tensor, chances: Tensor, target: Target) -> Counts:
     right = nothing.scatter_add(1, codes, (told == codes).double())
     predicted, true = (nothing.scatter_add(1, some, each) for some in (told, codes))
     return Counts(right, predicted, true, right.sum(1), codes.shape[1])
-
-
-def by_class(codes: Tensor, chances: Tensor, target: Target) -> Iterator[tuple[str, Tensor]]:
-    """Precision, recall and F1 of each class, (resamples, classes)."""
-    counts = count(codes, chances, target)
-    yield from (("precision", counts.precision), ("recall", counts.recall), ("f1", counts.f1))
 
 
 def macro(values: Tensor, counts: Counts) -> Tensor:
@@ -135,8 +142,8 @@ def single(counts: Counts, name: str) -> None:
         raise RecipeError(f'"{name}" is for one label a row', where="evaluate.metrics", remedy="leave it out")
 
 
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """0 where there is nothing."""
+def share(part: Tensor, whole: Tensor) -> Tensor:
+    """Part / whole; 0 where there is nothing."""
     return part / whole.clamp(min=1)
 
 

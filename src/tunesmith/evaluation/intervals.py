@@ -1,9 +1,10 @@
-"""Scores with their 95 % intervals: percentile bootstrap over the rows (Efron & Tibshirani 1993)."""
+"""Scores with their 95 % intervals: exact where a metric is a share of rows, else the BCa bootstrap over the rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,62 @@ import torch
 from torch import Tensor
 
 from tunesmith import plugins
-from tunesmith.evaluation.counting import by_class
+from tunesmith.evaluation.counting import count
 from tunesmith.evaluation.metrics import FALLING
-from tunesmith.evaluation.predict import Predictions
+from tunesmith.evaluation.predict import Predictions, readable
 from tunesmith.seeds import fold
-from tunesmith.tasks.task import Target
 
 RESAMPLES, SLOW_RESAMPLES = 1000, 200
 """Resamples of the metrics, which are computed for many at once, and of a person's own, which are not."""
 
+LEFT_OUT, SLOW_LEFT_OUT = 200, 50
+"""Groups of rows that are left out in turn, to learn how skew a metric is."""
+
 CHUNK = 250_000
 """Numbers that are resampled at a time: few enough for a processor to keep at hand."""
 
+LEVEL = 0.95
+
 Own = Callable[[list[Any], list[Any]], float]
 """A person's own metric: (true values, predicted values) -> number."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of some predictions: (resamples, rows) row numbers -> (resamples,) or (resamples, classes) values."""
+
+    values: Callable[[Tensor], np.ndarray]
+    num_rows: int
+    width: int
+    slow: bool = False
+
+    @property
+    def point(self) -> Any:
+        """The metric of the rows as they are."""
+        return self.values(torch.arange(self.num_rows)[None])[0]
+
+    def drawn(self) -> np.ndarray:
+        """The metric on resamples of the rows, drawn with replacement: the same for all predictions of so many rows."""
+        random = torch.Generator().manual_seed(fold(0, "bootstrap", self.num_rows))
+        num_left, step = SLOW_RESAMPLES if self.slow else RESAMPLES, self._step
+        found = []
+        while num_left > 0:
+            rows = torch.randint(self.num_rows, (min(step, num_left), self.num_rows), generator=random)
+            found.append(self.values(rows))
+            num_left -= step
+        return np.concatenate(found)
+
+    def left_out(self) -> np.ndarray:
+        """The metric without each of the rows, or of many without each of some groups of them, drawn by lot."""
+        groups = min(self.num_rows, SLOW_LEFT_OUT if self.slow else LEFT_OUT)
+        order = torch.randperm(self.num_rows, generator=torch.Generator().manual_seed(fold(0, "jackknife")))
+        size = self.num_rows // groups
+        kept = torch.stack([torch.cat([order[: i * size], order[(i + 1) * size :]]) for i in range(groups)])
+        return np.concatenate([self.values(kept[i : i + self._step]) for i in range(0, groups, self._step)])
+
+    @property
+    def _step(self) -> int:
+        return max(1, CHUNK // max(1, self.num_rows * self.width))
 
 
 def rising(name: str) -> bool:
@@ -37,34 +80,40 @@ def score(
     predictions: Predictions, names: Sequence[str], own: Sequence[Own] = (), *, classes: bool = True
 ) -> dict[str, Any]:
     """metric -> {value, low, high} over the rows whose target is known, and `classes` -> label -> metric alike."""
-    codes, chances = known(predictions)
-    result: dict[str, Any] = {}
-    for name in names:
-        function = plugins.get("metric", name)
-        result[name] = _interval(function, codes, chances, predictions.target)
-    for metric in own:
-        result[metric.__name__] = _own_interval(metric, predictions)
+    result = {name: _interval(predictions, name) for name in names}
+    result |= {metric.__name__: _bca(measure_of(predictions, metric.__name__, own)) for metric in own}
     if classes and predictions.task.name != "regression":
-        result["classes"] = _by_class(codes, chances, predictions.target)
+        result["classes"] = _by_class(predictions)
     return result
 
 
 def value(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> float:
     """The score alone, without an interval: what decides during training."""
-    for metric in own:
-        if metric.__name__ == name:
-            return float(metric(_truth(predictions), predictions.decoded))
-    codes, chances = known(predictions)
-    return float(plugins.get("metric", name)(codes[None], chances[None], predictions.target)[0])
+    return float(measure_of(predictions, name, own).point)
+
+
+def difference(first: Predictions, second: Predictions, name: str, own: Sequence[Own] = ()) -> dict[str, Any]:
+    """By how much the second predictions of the same rows are better than the first, {value, low, high}, positive where
+    they are; `share_better`: of the resamples, equal scores counting half (paired bootstrap: Efron & Tibshirani 1993).
+
+    A resample that a metric is not defined on does not count."""
+    sign = 1 if rising(name) else -1
+    one, other = (measure_of(predictions, name, own) for predictions in (first, second))
+    gain = Measure(lambda rows: sign * (other.values(rows) - one.values(rows)), one.num_rows, one.width, one.slow)
+    drawn = gain.drawn()
+    known_ones = drawn[~np.isnan(drawn)]
+    better = ((known_ones > 0) + 0.5 * (known_ones == 0)).mean() if len(known_ones) else 0.5
+    return _bca(gain, drawn) | {"share_better": float(better)}
 
 
 def share_better(first: Predictions, second: Predictions, name: str, own: Sequence[Own] = ()) -> float:
-    """The share of resamples of the rows on which the second predictions score better than the first; equal scores
-    count half (paired bootstrap: Efron & Tibshirani 1993), and one that a metric is not defined on does not count."""
-    drawn = [resamples(predictions, name, own) for predictions in (first, second)]
-    gain = (drawn[1] - drawn[0]) * (1 if rising(name) else -1)
-    gain = gain[~np.isnan(gain)]
-    return float(((gain > 0) + 0.5 * (gain == 0)).mean()) if len(gain) else 0.5
+    """The share of resamples of the rows on which the second predictions score better than the first."""
+    return float(difference(first, second, name, own)["share_better"])
+
+
+def resamples(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> np.ndarray:
+    """The score on each of the resamples of the rows."""
+    return measure_of(predictions, name, own).drawn()
 
 
 def known(predictions: Predictions) -> tuple[Tensor, Tensor]:
@@ -81,77 +130,96 @@ def known_rows(codes: np.ndarray) -> np.ndarray:
     return np.asarray(codes >= 0)
 
 
-def _resamples(num_rows: int, count: int, width: int) -> Iterator[Tensor]:
-    """Row numbers drawn with replacement, (resamples, rows) a chunk; the same for every metric and run."""
-    random = torch.Generator().manual_seed(fold(0, "bootstrap", num_rows))
-    step = max(1, CHUNK // max(1, num_rows * width))
-    for start in range(0, count, step):
-        yield torch.randint(num_rows, (min(step, count - start), num_rows), generator=random)
-
-
-def resamples(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> np.ndarray:
-    """The score on each of the resamples of the rows, which are the same rows for every model that answered them: what
-    two models differ by has an interval of its own."""
+def measure_of(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> Measure:
+    """The metric of that name, or the person's own, on the rows of these predictions whose target is known."""
     for metric in own:
         if metric.__name__ == name:
-            return _own_drawn(metric, predictions)
+            return _own(metric, predictions)
+    function = plugins.get("metric", name)
     codes, chances = known(predictions)
-    return _drawn(plugins.get("metric", name), codes, chances, predictions.target)
+    target = predictions.target
+
+    def values(rows: Tensor) -> np.ndarray:
+        return np.asarray(function(codes[rows], chances[rows], target).double().numpy())
+
+    return Measure(values, len(codes), chances.shape[-1])
 
 
-def _drawn(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> np.ndarray:
-    drawn = [
-        function(codes[rows], chances[rows], target) for rows in _resamples(len(codes), RESAMPLES, chances.shape[-1])
-    ]
-    return np.asarray(torch.cat(drawn).double().numpy())
+def exact(part: float, whole: float) -> dict[str, float]:
+    """A share of independent rows with its interval by the binomial distribution (Clopper & Pearson 1934); of no rows
+    the share is 0 and could be anything.
+
+    >>> {name: round(number, 4) for name, number in exact(10, 10).items()}
+    {'value': 1.0, 'low': 0.6915, 'high': 1.0}
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - LEVEL) / 2
+    low = float(betaincinv(part, whole - part + 1, tail)) if part > 0 else 0.0
+    high = float(betaincinv(part + 1, whole - part, 1 - tail)) if part < whole else 1.0
+    return {"value": part / whole if whole else 0.0, "low": low, "high": high}
 
 
-def _interval(function: Callable[..., Tensor], codes: Tensor, chances: Tensor, target: Target) -> dict[str, float]:
-    point = function(codes[None], chances[None], target)[0]
-    return _range(float(point), _drawn(function, codes, chances, target))
+def _own(metric: Own, predictions: Predictions) -> Measure:
+    """A person's own metric gets what a person reads."""
+    assert predictions.codes is not None
+    kept = predictions.take(np.flatnonzero(known_rows(predictions.codes)))
+    assert kept.codes is not None
+    truth, decoded = readable(kept.codes, kept.target), kept.decoded
+
+    def values(rows: Tensor) -> np.ndarray:
+        return np.array([float(metric([truth[i] for i in some], [decoded[i] for i in some])) for some in rows.tolist()])
+
+    return Measure(values, len(truth), 1, slow=True)
 
 
-def _by_class(codes: Tensor, chances: Tensor, target: Target) -> dict[str, Any]:
-    points = dict(by_class(codes[None], chances[None], target))
-    drawn: dict[str, list[Tensor]] = {name: [] for name in points}
-    for rows in _resamples(len(codes), RESAMPLES, chances.shape[-1]):
-        for name, values in by_class(codes[rows], chances[rows], target):
-            drawn[name].append(values)
+def _interval(predictions: Predictions, name: str) -> dict[str, Any]:
+    shares = getattr(plugins.get("metric", name), "shares", None)
+    if shares is None:
+        return _bca(measure_of(predictions, name))
+    codes, chances = known(predictions)
+    part, whole = shares(count(codes[None], chances[None], predictions.target), predictions.target)
+    return exact(float(part), float(whole))
+
+
+def _by_class(predictions: Predictions) -> dict[str, Any]:
+    """Precision and recall of each class are shares of rows; its F1 is not."""
+    codes, chances = known(predictions)
+    target = predictions.target
+    counts = count(codes[None], chances[None], target)
+
+    def f1(rows: Tensor) -> np.ndarray:
+        return np.asarray(count(codes[rows], chances[rows], target).f1.numpy())
+
+    measure = Measure(f1, len(codes), chances.shape[-1])
+    points, drawn, left_out = measure.point, measure.drawn(), measure.left_out()
     result: dict[str, Any] = {}
     for index, label in enumerate(target.labels):
-        rows = codes[:, index].sum() if codes.dim() == 2 else (codes == index).sum()
-        result[label] = {"rows": int(rows)}
-        for name, values in points.items():
-            spread = torch.cat(drawn[name])[:, index].double().numpy()
-            result[label][name] = _range(float(values[0, index]), spread)
+        right, predicted, true = (float(each[0, index]) for each in (counts.right, counts.predicted, counts.true))
+        result[label] = {"rows": int(true), "precision": exact(right, predicted), "recall": exact(right, true)}
+        result[label]["f1"] = _range(float(points[index]), drawn[:, index], left_out[:, index])
     return result
 
 
-def _own_interval(metric: Own, predictions: Predictions) -> dict[str, float]:
-    return _range(float(metric(_truth(predictions), predictions.decoded)), _own_drawn(metric, predictions))
+def _bca(measure: Measure, drawn: np.ndarray | None = None) -> dict[str, Any]:
+    drawn = measure.drawn() if drawn is None else drawn
+    return _range(float(measure.point), drawn, measure.left_out())
 
 
-def _own_drawn(metric: Own, predictions: Predictions) -> np.ndarray:
-    """A person's own metric on resamples of the rows, the same for all predictions of so many rows."""
-    truth, decoded = _truth(predictions), predictions.decoded
-    random = np.random.Generator(np.random.PCG64(fold(0, "bootstrap")))
-    drawn = []
-    for _ in range(SLOW_RESAMPLES):
-        rows = random.integers(len(truth), size=len(truth))
-        drawn.append(float(metric([truth[i] for i in rows], [decoded[i] for i in rows])))
-    return np.array(drawn)
+def _range(point: float, drawn: np.ndarray, left_out: np.ndarray) -> dict[str, Any]:
+    """The point with the ends of its interval; NaN (a metric that these rows do not define) is written as null.
 
-
-def _truth(predictions: Predictions) -> list[Any]:
-    from tunesmith.evaluation.predict import readable
-
-    assert predictions.codes is not None
-    return readable(predictions.codes, predictions.target)
-
-
-def _range(point: float, drawn: np.ndarray) -> dict[str, Any]:
-    """The point with the ends of its interval; NaN (a metric that these rows do not define) is written as null."""
-    drawn = drawn[~np.isnan(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (math.nan, math.nan)
-    values = {"value": point, "low": float(low), "high": float(high)}
-    return {name: None if math.isnan(number) else number for name, number in values.items()}
+    Bias-corrected and accelerated (Efron 1987): the percentiles are moved by how far the resamples lie beside the point
+    and by how skew the metric is, which leaving rows out tells."""
+    drawn, left_out = drawn[~np.isnan(drawn)], left_out[~np.isnan(left_out)]
+    values = {"value": point, "low": math.nan, "high": math.nan}
+    if len(drawn):
+        below = ((drawn < point) + 0.5 * (drawn == point)).mean().clip(0.5 / len(drawn), 1 - 0.5 / len(drawn))
+        bias = torch.special.ndtri(torch.tensor(below))
+        apart = left_out.mean() - left_out if len(left_out) else np.zeros(1)
+        spread = (apart**2).sum() ** 1.5
+        acceleration = float((apart**3).sum() / (6 * spread)) if spread > 0 else 0.0
+        ends = bias + torch.special.ndtri(torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64))
+        places = torch.special.ndtr(bias + ends / (1 - acceleration * ends)).numpy()
+        values["low"], values["high"] = map(float, np.quantile(drawn, places))
+    return {name: None if math.isnan(number) else float(number) for name, number in values.items()}

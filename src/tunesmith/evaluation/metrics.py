@@ -1,7 +1,8 @@
 """Metrics: a function each, over one or many resamples at once.
 
 Each takes `codes` (resamples, rows[, labels]), `chances` (resamples, rows, outputs; the values of a regression) and the
-Target, and returns one value a resample. One of decisions is written as a function of their Counts (`of_decisions`)."""
+Target, and returns one value a resample. One of decisions is written as a function of their Counts (`of_decisions`), a
+share of rows as two numbers (`of_shares`)."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from tunesmith.evaluation.counting import (
     Counts,
     macro,
     of_decisions,
+    of_shares,
     one_against_rest,
     positive,
     precision_recall_area,
@@ -25,10 +27,10 @@ FALLING = ("log_loss", "brier", "rmse", "mse", "mae", "loss")
 """Metrics of which less is better."""
 
 
-@of_decisions
-def accuracy(counts: Counts, target: Target) -> Tensor:
+@of_shares
+def accuracy(counts: Counts, target: Target) -> tuple[Tensor, Tensor]:
     """Share of rows that are right; with several labels a row, of rows whose labels are all right."""
-    return counts.whole / counts.num_rows
+    return counts.whole, torch.full_like(counts.whole, counts.num_rows)
 
 
 @of_decisions
@@ -38,16 +40,16 @@ def balanced_accuracy(counts: Counts, target: Target) -> Tensor:
     return counts.recall.where(counts.true > 0, torch.nan).nanmean(1)
 
 
-@of_decisions
-def precision(counts: Counts, target: Target) -> Tensor:
+@of_shares
+def precision(counts: Counts, target: Target) -> tuple[Tensor, Tensor]:
     """Precision of the positive label of a binary task."""
-    return positive(counts.precision, target)
+    return positive(counts.right, target), positive(counts.predicted, target)
 
 
-@of_decisions
-def recall(counts: Counts, target: Target) -> Tensor:
+@of_shares
+def recall(counts: Counts, target: Target) -> tuple[Tensor, Tensor]:
     """Recall of the positive label of a binary task."""
-    return positive(counts.recall, target)
+    return positive(counts.right, target), positive(counts.true, target)
 
 
 @of_decisions
