@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,8 @@ def main() -> None:
 
 def texts(folder: Path, text: str, label: str) -> Predictions:
     """A test set of texts with the probabilities of a logistic regression."""
-    train, test = (list(csv.DictReader(open(folder / f"{part}.csv", encoding="utf-8"))) for part in ("train", "test"))
+    files = [io.StringIO((folder / f"{part}.csv").read_text(encoding="utf-8")) for part in ("train", "test")]
+    train, test = (list(csv.DictReader(file)) for file in files)
     vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     labels = sorted({row[label] for row in train})
     codes = [np.array([labels.index(row[label]) for row in part]) for part in (train, test)]

@@ -19,6 +19,7 @@ from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
 from tunesmith.choices import Folds, HeldOut
 from tunesmith.delivery import attempts, folder, scores
+from tunesmith.delivery.beside import frozen
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
 from tunesmith.evaluation.intervals import rising
@@ -59,9 +60,10 @@ def run_recipe(
         try:
             job = measured(job, run, tell)
             tell(f"run folder: {run.path}")
+            untouched = frozen(job)
             net = train(job, run, tell, quiet)
             folder.save_model(job, run, net)
-            scores.score_run(job, run, tell, judged or {})
+            scores.score_run(job, run, tell, judged or {}, untouched)
             folder.finish(job, run, tell)
         except KeyboardInterrupt as error:
             what = f"interrupted; continue with: tunesmith fit --resume {run.path}"

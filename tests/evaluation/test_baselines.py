@@ -1,4 +1,4 @@
-"""Baselines: what no pretrained model is needed for."""
+"""Baselines: simpler answers to the same question."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tunesmith import plugins
-from tunesmith.evaluation.baselines import Learnable, boosted_trees, majority, mean, tfidf_logistic, tfidf_ridge
-from tunesmith.evaluation.linear import class_chances, linear_outputs, score_features
+from tunesmith.evaluation.baselines import (
+    Learnable,
+    boosted_trees,
+    edges_logistic,
+    frozen_logistic,
+    frozen_neighbours,
+    frozen_ridge,
+    majority,
+    mean,
+    plain_logistic,
+    tfidf_logistic,
+    tfidf_ridge,
+)
+from tunesmith.evaluation.linear import PENALTIES, class_chances, linear_outputs, score_features, tuned_outputs
 from tunesmith.tasks.task import Target
 from tunesmith.testing import tiny_rows
 
@@ -149,3 +162,73 @@ def test_trees_read_a_column_of_very_many_categories_as_numbers():
     table = np.arange(400.0)[:, None]
     rows = Learnable(table, (table[:, 0] > 200).astype(np.int64), table, Target(("y",), ("a", "b")), (True,))
     assert (boosted_trees(rows).argmax(1) == rows.codes).mean() > 0.95
+
+
+def _features(num_rows, noise, seed=0):
+    """Features that tell three classes by their direction, under noise in many others."""
+    random = np.random.default_rng(seed)
+    codes = np.arange(num_rows) % 3
+    return np.concatenate([np.eye(3)[codes] * 3, random.normal(size=(num_rows, 40)) * noise], 1), codes
+
+
+@pytest.mark.parametrize("learn", [frozen_logistic, frozen_neighbours])
+def test_frozen_features_tell_classes_and_several_labels(learn):
+    features, codes = _features(300, 0.5)
+    target = Target(("y",), ("a", "b", "c"))
+    found = learn(Learnable(features[:200], codes[:200], features[200:], target))
+    assert (found.argmax(1) == codes[200:]).mean() > 0.95 and np.allclose(found.sum(1), 1)
+    several = np.stack([codes == 0, codes != 1, codes < 9], 1).astype(np.float32)
+    found = learn(Learnable(features[:200], several[:200], features[200:], target))
+    assert ((found > 0.5) == several[200:]).mean() > 0.95
+
+
+def test_frozen_features_tell_numbers():
+    features, codes = _features(300, 0.3)
+    rows = Learnable(features[:200], codes[:200] * 7.0 + 100, features[200:], Target(("y",), ("value",)))
+    for learn in (frozen_ridge, frozen_neighbours):
+        assert np.abs(learn(rows)[:, 0] - (codes[200:] * 7.0 + 100)).mean() < 1
+
+
+def test_a_neighbour_weighs_by_its_cosine_and_a_label_that_none_has_keeps_a_little():
+    train = np.array([[1.0, 0.0], [0.0, 1.0]])
+    found = frozen_neighbours(Learnable(train, np.array([0, 1]), np.array([[3.0, 4.0]]), Target(("y",), ("a", "b"))))
+    far, near, share = np.exp(0.6 / 0.07), np.exp(0.8 / 0.07), 0.5
+    told = np.array([far / near, 1.0]) + 0.01 * share
+    assert found[0] == pytest.approx(told / (far / near + 1 + 0.01), rel=1e-5)
+    many = np.repeat([[1.0, 0.0]], 40, 0)
+    found = frozen_neighbours(Learnable(many, np.zeros(40, int), many[:1], Target(("y",), ("a", "b"))))
+    assert found[0, 1] == 0, "no row has it"
+
+
+def test_the_penalty_of_a_linear_model_is_that_of_the_least_held_out_loss():
+    random = np.random.default_rng(0)
+    train, asked = random.normal(size=(90, 60)), random.normal(size=(1000, 60))
+    truth = [(some[:, 0] + random.normal(size=len(some)) > 0).astype(np.int64) for some in (train, asked)]
+    standardised = [(some - train.mean(0)) / train.std(0) for some in (train, asked)]
+
+    def loss(outputs):
+        return torch.nn.functional.cross_entropy(torch.from_numpy(outputs), torch.from_numpy(truth[1])).item()
+
+    each = [loss(linear_outputs(standardised[0], truth[0], standardised[1], 2, penalty)) for penalty in PENALTIES]
+    assert loss(tuned_outputs(train, truth[0], asked, 2)) == pytest.approx(min(each), abs=1e-9)
+    assert min(each) < 0.95 * each[1], "that of the other linear models is not the best here"
+
+
+def test_edges_tell_shapes_where_colours_do_not():
+    from tunesmith.data.histograms import colours, edges
+
+    random = np.random.default_rng(0)
+
+    def picture(upright):
+        stripes = np.sin(np.arange(64) * random.uniform(0.5, 1.2) + random.uniform(0, 6)) / 2 + 0.5
+        return np.broadcast_to(stripes[None, None, :] if upright else stripes[None, :, None], (3, 64, 64))
+
+    codes = np.arange(60) % 2
+    pictures = [picture(bool(code)) for code in codes]
+    assert edges(pictures[0]).shape == (576,) and (edges(pictures[0] * 0 + 1.0) == 0).all(), "a plain area has none"
+    right = {}
+    for learn, describe, side in ((edges_logistic, edges, 1), (plain_logistic, colours, 4)):
+        numbers = np.stack([describe(np.ascontiguousarray(some[:, ::side, ::side])) for some in pictures])
+        rows = Learnable(numbers[:40], codes[:40], numbers[40:], Target(("y",), ("a", "b")))
+        right[learn] = (learn(rows).argmax(1) == codes[40:]).mean()
+    assert right[edges_logistic] == 1.0 > right[plain_logistic]

@@ -68,7 +68,7 @@ def run(pictures, tmp_path_factory):
 
 def test_a_new_network_learns_pictures_and_answers_for_files_folders_and_arrays(run, pictures, tmp_path):
     assert run.scores["test"]["accuracy"]["value"] == 1.0
-    assert set(run.scores["test"]["baselines"]) == {"majority", "plain_logistic"}
+    assert set(run.scores["test"]["baselines"]) == {"majority", "plain_logistic", "edges_logistic"}
     assert run.recipe.name == pictures.name, "not that of the folder train in it"
     model = tunesmith.load(run)
     file = pictures / "test" / "red" / "0.png"

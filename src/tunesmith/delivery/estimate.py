@@ -19,6 +19,7 @@ from tunesmith.assemble.job import Cadence, Job, Tell, prepare, with_assumed_hea
 from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.batch import Batch
 from tunesmith.data.split import each_fold
+from tunesmith.delivery.beside import baselines_of, frozen_rows
 from tunesmith.delivery.folder import needed_bytes
 from tunesmith.delivery.scores import metric_names
 from tunesmith.evaluation import intervals
@@ -136,7 +137,8 @@ def _training_cost(job: Job, net: Tunable, feed: Feed, cadence: Cadence) -> tupl
     # Where frozen stages run once a row, that is one pass over all rows, and next to nothing for an evaluation.
     live = sum(length for length, cost in zip(lengths, costs, strict=True) if cost.once is None)
     passes = len(split.valid) * (evaluations * live / max(1, cadence.total) + 1) + len(split.test)
-    passes += sum(cost.once or 0 for cost in costs) + _measured_rows(job)
+    # What the baselines read of the frozen body, a phase that runs it once reads too.
+    passes += max(len(frozen_rows(job)), sum(cost.once or 0 for cost in costs)) + _measured_rows(job)
     rows = np.concatenate([split.train, split.valid])
     rows = rows[:: max(1, len(rows) // 128)][:128]
     started = time.perf_counter()
@@ -219,7 +221,9 @@ def _judging_cost(job: Job) -> tuple[float, int]:
     started = time.perf_counter()
     intervals.score(made, metric_names(job.recipe), classes=False)
     again = time.perf_counter() - started
-    scored = sum(len(part) for part in parts) / len(rows) * (1 + len(job.rows.task.baselines))
+    # Each baseline is scored, and compared with the model.
+    times = 1 + 2 * len(baselines_of(job.rows.task.baselines, job.rows.modality))
+    scored = sum(len(part) for part in parts) / len(rows) * times
     in_memory = 0 if job.machine.device.type == "cuda" else psutil.Process().memory_info().rss - before
     return first + again * max(0.0, scored - 1), max(0, in_memory)
 

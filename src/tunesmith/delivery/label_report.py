@@ -14,8 +14,8 @@ from tunesmith import plugins
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.rows import Objects
 from tunesmith.data.split import PARTS, make_folds
+from tunesmith.delivery.beside import baselines_of
 from tunesmith.delivery.estimate import opened
-from tunesmith.delivery.scores import baselines_of
 from tunesmith.errors import RecipeError
 from tunesmith.evaluation.baselines import Learnable
 from tunesmith.evaluation.linear import linear_outputs
@@ -125,7 +125,8 @@ def _frozen(job: Job, rows: np.ndarray, codes: np.ndarray) -> Chances:
 
 def _plain(job: Job, rows: np.ndarray, codes: np.ndarray) -> Chances:
     """The baseline that learns most without a pretrained model."""
-    learn = plugins.get("baseline", baselines_of(job.rows.task.baselines, job.rows.modality)[-1])
+    named = (plugins.get("baseline", name) for name in baselines_of(job.rows.task.baselines, job.rows.modality))
+    learn = [each for each in named if getattr(each, "reads", "plain") == "plain"][-1]
     seen = job.encoder.plain(job.rows.table, job.rows.inputs, rows)
     categorical = getattr(job.encoder, "categorical", ())
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tunesmith import plugins
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.loaded import load_run
 from tunesmith.assemble.thresholds import by_label, decided, told
+from tunesmith.delivery.beside import Frozen, beside
 from tunesmith.evaluation import intervals
-from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.evaluation.thresholds import best_thresholds
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
-from tunesmith.tasks.task import Task
 
 FOLDS_FILE = "predictions/folds.npy"
-OF_ARRAYS = {"tfidf_logistic": "plain_logistic", "tfidf_ridge": "plain_ridge"}
-"""What stands for a baseline of texts where rows are arrays."""
-OF_TABLES = {"tfidf_logistic": "boosted_trees", "tfidf_ridge": "boosted_trees"}
-"""What stands for it where rows are those of a table."""
 FEW = 50
 """With fewer rows that have a label, or have it not, its threshold moves with each of them."""
 
@@ -88,10 +82,10 @@ def metric_names(recipe: Recipe) -> list[str]:
     return [name for name in names if not name.startswith("memory:")]
 
 
-def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any]) -> None:
+def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any], frozen: Frozen | None) -> None:
     """Predict valid and test with the reloaded model, choose its threshold where the recipe asks for that, learn the
-    baselines, and write predictions and scores.json; `judged`: the scores of parts that other runs judged, for the same
-    file."""
+    baselines, also from what the untouched body gave (`frozen`), and write predictions and scores.json; `judged`: the
+    scores of parts that other runs judged, for the same file."""
     started = time.perf_counter()
     loaded = load_run(run, replace(job.machine, precision="fp32"), job.objects.model)
     names = metric_names(job.recipe)
@@ -117,7 +111,7 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any]) -> None
         scores[part] = scored(predictions, names, job.select, job.objects.metrics)
         if part == "valid" and thresholds.chosen:
             _keep_threshold(job, run, predictions, scores[part], tell)
-        scores[part]["baselines"] = _baselines(job, run, part, rows, names, thresholds)
+        scores[part] |= beside(job, run, part, predictions, names, thresholds.decided, frozen)
     if job.machine.first:
         run.write("scores.json", {**scores, **judged})
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
@@ -172,47 +166,3 @@ def save_folds(job: Job, run: Run, outputs: np.ndarray) -> None:
     path, target = run.path / FOLDS_FILE, job.rows.target
     path.parent.mkdir(exist_ok=True)
     np.save(path, outputs * target.std + target.mean)
-
-
-def _baselines(
-    job: Job, run: Run, part: str, rows: np.ndarray, names: list[str], thresholds: Thresholds
-) -> dict[str, Any]:
-    """Baseline -> metric -> interval, learnt from the same training rows and asked about the same rows."""
-    train = job.rows.split.train
-    found: dict[str, Any] = {}
-    for name in baselines_of(job.rows.task.baselines, job.rows.modality):
-        learn, started = plugins.get("baseline", name), time.perf_counter()
-        outputs = np.zeros((len(rows), job.rows.target.num_outputs))
-        folds = [(np.arange(len(train)), np.arange(len(rows)))]
-        if part == "valid" and job.rows.cross_validated:
-            folds = job.rows.folds(train)
-        for fitting, held in folds:
-            outputs[held] = _learn(job, learn, train[fitting], rows[held])
-        predictions = Predictions(
-            job.rows.table.ids()[rows], job.rows.codes[rows], outputs, _of_probabilities(job.rows.task), job.rows.target
-        )
-        predictions = thresholds.decided(name, part, predictions)
-        found[name] = intervals.score(predictions, names, job.objects.metrics, classes=False)
-        run.append_event("baseline", name=name, split=part, seconds=round(time.perf_counter() - started, 3))
-    return found
-
-
-def baselines_of(names: Sequence[str], modality: str) -> list[str]:
-    """The baselines of a task for rows of this kind."""
-    if modality == "text":
-        return list(names)
-    others = OF_TABLES if modality == "table" else OF_ARRAYS
-    return [others.get(name, name) for name in names]
-
-
-def _learn(job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    if len(train) > MOST_ROWS:
-        train = train[np.linspace(0, len(train) - 1, MOST_ROWS).astype(int)]
-    known, wanted = (job.encoder.plain(job.rows.table, job.rows.inputs, rows) for rows in (train, asked))
-    categorical = getattr(job.encoder, "categorical", ())
-    return learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical))
-
-
-def _of_probabilities(task: Task) -> Task:
-    """The task for predictions that are probabilities already."""
-    return replace(task, probabilities=lambda outputs: outputs)

@@ -83,5 +83,5 @@ TASK = Task(
         "brier",
     ),
     select="accuracy",
-    baselines=("majority", "tfidf_logistic"),
+    baselines=("majority", "tfidf_logistic", "frozen_logistic", "frozen_neighbours"),
 )

@@ -104,5 +104,5 @@ TASK = Task(
         "brier",
     ),
     select="f1_micro",
-    baselines=("majority", "tfidf_logistic"),
+    baselines=("majority", "tfidf_logistic", "frozen_logistic", "frozen_neighbours"),
 )

@@ -64,5 +64,5 @@ TASK = Task(
     decode=decode,
     metrics=("rmse", "mae", "mse", "r2", "spearman"),
     select="r2",
-    baselines=("mean", "tfidf_ridge"),
+    baselines=("mean", "tfidf_ridge", "frozen_ridge", "frozen_neighbours"),
 )

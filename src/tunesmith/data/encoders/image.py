@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from tunesmith.data import media
+from tunesmith.data import histograms, media
 from tunesmith.data.encoded import keys_of_items
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, RecipeError, nearest
@@ -120,15 +120,19 @@ class ImageEncoder:
         return (values - mean) / std
 
     def plain(self, table: Table, inputs: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
-        """Thumbnails of 16 x 16 pixels beside a histogram of 8 steps of each channel: (rows, features)."""
-        small = ImageEncoder(16, 16, (0.0,) * self.channels, (1.0,) * self.channels)
+        """A thumbnail of each image with a histogram of its colours: (rows, features)."""
+        return self._described(table, inputs, rows, histograms.THUMBNAIL, histograms.colours)
+
+    def edges(self, table: Table, inputs: tuple[str, ...], rows: np.ndarray) -> np.ndarray:
+        """How strong edges of each direction are in each part of an image: (rows, 576)."""
+        return self._described(table, inputs, rows, histograms.EDGES, histograms.edges)
+
+    def _described(
+        self, table: Table, inputs: tuple[str, ...], rows: np.ndarray, side: int, by: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        small = ImageEncoder(side, side, (0.0,) * self.channels, (1.0,) * self.channels)
         encoded = encode_images(table, inputs[0], small)
-        found = []
-        for row in rows:
-            pixels = encoded.batch([row])[small.name][0].numpy()
-            counts = [np.histogram(channel, bins=8, range=(0, 1))[0] / channel.size for channel in pixels]
-            found.append(np.concatenate([pixels.reshape(-1), *counts]))
-        return np.stack(found)
+        return np.stack([by(encoded.batch([row])[small.name][0].numpy()) for row in rows])
 
     def as_json(self) -> dict[str, Any] | None:
         if self.processor is not None:
