@@ -76,6 +76,7 @@ def beside(
     run: Run,
     part: str,
     model: Predictions,
+    *,
     names: Sequence[str],
     decided: Callable[[str, str, Predictions], Predictions],
     untouched: Frozen | None,

@@ -111,7 +111,7 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any], frozen:
         scores[part] = scored(predictions, names, job.select, job.objects.metrics)
         if part == "valid" and thresholds.chosen:
             _keep_threshold(job, run, predictions, scores[part], tell)
-        scores[part] |= beside(job, run, part, predictions, names, thresholds.decided, frozen)
+        scores[part] |= beside(job, run, part, predictions, names=names, decided=thresholds.decided, untouched=frozen)
     if job.machine.first:
         run.write("scores.json", {**scores, **judged})
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
