@@ -74,8 +74,7 @@ def test_without_a_row_set_aside_every_baseline_learns_from_the_other_folds(bert
     from tunesmith.testing import tiny_rows
 
     file = write_csv(tmp_path / "few.csv", tiny_rows(60))
-    settings = [*FAST, 'data.split={name = "hash", valid = 0}']
-    run = tunesmith.fit(file, bert, out=tmp_path / "run", settings=settings, quiet=True)
+    run = tunesmith.fit(file, bert, out=tmp_path / "run", settings=FAST, quiet=True)
     assert "frozen_logistic" in run.scores["valid"]["baselines"]
     kept = pq.read_table(run.path / "predictions" / "baselines" / "valid" / "frozen_neighbours.parquet")
     assert len(kept) == run.read("data.json")["split"]["train"]

@@ -9,7 +9,7 @@ from tunesmith.assemble.thresholds import target_of, told
 from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, shown
 from tunesmith.run import Run
 
-NOT_METRICS = ("classes", "baselines", "default_threshold", "data", "rows")
+NOT_METRICS = ("classes", "baselines", "baseline_seconds", "against", "default_threshold", "data", "rows")
 
 
 def summary(run: Run) -> str:
@@ -23,7 +23,8 @@ def summary(run: Run) -> str:
         rows |= scores[split]["baselines"]
         folds = num_folds(scores)
         lines = ["", f"{split} {metric}{f', mean of {folds} folds' * bool(folds)}, with 95 % interval:"]
-        lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in rows.items()]
+        width = max(map(len, rows))
+        lines += [f"  {name:<{width}} {shown(values.get(metric))}" for name, values in rows.items()]
         lines += _about_threshold(run) if default else []
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
     place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
