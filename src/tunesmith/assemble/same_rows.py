@@ -83,7 +83,7 @@ def same_rows(answers: Sequence[Answers], *, fair: bool) -> SameRows:
     if len(truth) < 2:
         what = f"{len(truth)} rows with a target are left to compare on"
         raise DataError(what, remedy="give the target of each row in one of the files, or a Run that has it")
-    target = _target(aligned, truth, task)
+    target = _target(answers, task)
     return SameRows(tuple(aligned), _codes(truth, task, target), task, target, tuple(notes))
 
 
@@ -205,22 +205,20 @@ def _same(here: Any, there: Any, task: Task) -> bool:
     return bool(np.isclose(here, there, rtol=1e-6, equal_nan=True)) if task.name == "regression" else here == there
 
 
-def _target(answers: Sequence[Answers], truth: list[Any], task: Task) -> Target:
+def _target(answers: Sequence[Answers], task: Task) -> Target:
     """The labels that the Runs, the targets and the columns of probabilities know; DataError for others."""
     learnt = [target_of(some.run).at(()) for some in answers if some.run is not None]
     if task.name == "regression":
         return Target(("target",), ("value",))
-    named = [label for some in answers for label in some.chances if label]
+    named = [label for some in answers for label in [*some.chances, *_flat(some.truth or ())] if label]
     known = [label for target in learnt for label in target.labels]
-    labels = [*dict.fromkeys([*known, *label_order([*_flat(truth), *named])])]
+    labels = [*dict.fromkeys([*known, *label_order(named)])]
     problems = []
     for some in answers:
         strange = [(row, label) for row, told in zip(some.ids, some.told, strict=True) for label in _flat([told])]
         if strange := [(row, label) for row, label in strange if label not in labels]:
             shown = _few([f'{row}: "{label}"' for row, label in strange])
-            what = (
-                f"{len(strange)} answers are no label that a target, a Run or a probability_<label> column has: {shown}"
-            )
+            what = f"{len(strange)} answers are no label that a target, a Run or a {CHANCE} column has: {shown}"
             problems.append(Problem(what, some.where, nearest(strange[0][1], labels)))
     if problems:
         raise DataError(problems)
@@ -245,7 +243,7 @@ def _outputs(told: list[Any], task: Task, target: Target) -> np.ndarray:
     """Decisions as outputs: 0 and 1 by label; the values of a regression, (rows, 1)."""
     codes = _codes(told, task, target)
     if task.name == "classification":
-        return np.eye(target.num_outputs)[codes]
+        return np.asarray(np.eye(target.num_outputs)[codes])
     return np.asarray(codes[:, None] if codes.ndim == 1 else codes, np.float64)
 
 
