@@ -154,13 +154,15 @@ def learnt_from(run: Run) -> set[str]:
 
 def name_of(source: Any, others: Sequence[Any]) -> str:
     """What a Run or a file is called: its last name where no other has it, else its path; `object 2` in memory."""
-    path = source.path if isinstance(source, Run) else source
-    if not isinstance(path, str | Path):
+    path = _path(source)
+    if path is None:
         return f"object {next(number for number, other in enumerate(others, 1) if other is source)}"
-    names = [Path(other.path if isinstance(other, Run) else other).resolve().name for other in others if _named(other)]
-    own = Path(path).resolve().name
+    names = [place.absolute().name for other in others if (place := _path(other)) is not None]
+    own = path.absolute().name
     return own if names.count(own) == 1 else str(path)
 
 
-def _named(source: Any) -> bool:
-    return isinstance(source, str | Path | Run)
+def _path(source: Any) -> Path | None:
+    if isinstance(source, Run):
+        return source.path
+    return Path(source) if isinstance(source, str | Path) else None

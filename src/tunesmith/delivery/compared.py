@@ -22,7 +22,7 @@ from tunesmith.errors import DataError, RecipeError, nearest
 from tunesmith.evaluation import intervals, paired
 from tunesmith.evaluation.intervals import Own
 from tunesmith.evaluation.predict import Predictions, readable
-from tunesmith.run import Run, is_run, open_run
+from tunesmith.run import Run, open_run
 from tunesmith.training import machine
 
 Metric = str | Callable[..., float]
@@ -68,8 +68,7 @@ def compared(
 
 def _run_of(given: Any) -> Any:
     """A folder as the Run that it is; anything else is rows with predictions."""
-    is_folder = isinstance(given, str | Path) and Path(given).is_dir()
-    return open_run(given) if is_folder or (isinstance(given, str | Path) and is_run(Path(given))) else given
+    return open_run(given) if isinstance(given, str | Path) and Path(given).is_dir() else given
 
 
 def _opened(given: Sequence[Any], names: Sequence[str], data: Any, split: str, device: str) -> list[Answers]:
