@@ -31,7 +31,7 @@ METRICS = {
     "classification": ("accuracy", "f1_macro", "log_loss", "auroc"),
     "regression": ("r2", "rmse", "mae", "spearman"),
 }
-SIZES = (50, 100, 500)
+SIZES = (50, 100)
 Pair = tuple[Predictions, Predictions]
 
 

@@ -148,9 +148,12 @@ def test_a_tool_that_knows_rows_by_ids_of_the_data_is_matched_by_them(runs):
 
 
 def test_ids_of_the_data_do_not_hide_rows_that_were_trained_on(runs):
-    old = tiny_rows(200)
-    found = package.compare(*runs, data={"id": list(range(200)), **old})
-    assert found.rows.num_rows == _kept(runs[0]).num_rows
+    named = {"id": list(range(200)), **tiny_rows(200)}
+    other = {"id": named["id"], "prediction": named["label"]}
+    for given in (runs, (runs[0], other), (other, runs[0])):
+        found = package.compare(*given, data=named)
+        assert found.rows.num_rows == _kept(runs[0]).num_rows
+        assert found.part == "dict of columns"
 
 
 def test_runs_whose_tests_share_no_row_say_who_trained_on_them(runs, quick, bert, tmp_path):

@@ -146,7 +146,8 @@ def _aligned(answers: Sequence[Answers], fair: bool) -> tuple[list[Answers], lis
     if any(len(shared) < len(some.ids) for some in answers):
         counts = ", ".join(f"{some.name} {len(some.ids)}" for some in answers)
         notes.append(f"compared on the {len(shared)} rows that all of them answered ({counts})")
-    contents = dict(zip(places[0], answers[0].contents, strict=True))
+    known = next((number for number, some in enumerate(answers) if some.table is not None), 0)
+    contents = dict(zip(places[known], answers[known].contents, strict=True))
     for name, rows in learnt.items() if fair else ():
         unseen = [key for key in shared if contents[key] not in rows]
         if len(unseen) < len(shared):

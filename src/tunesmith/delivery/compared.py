@@ -47,21 +47,18 @@ def compared(
     told = [(rows.decided if of_decisions else rows.probable)(number) for number in range(len(given))]
     decided = [rows.decided(number) for number in range(len(given))]
     losses = [paired.row_losses(each) for each in decided]
-    found = [
-        paired.difference(told[0], each, name, losses[0] - loss, own)
-        for each, loss in zip(told[1:], losses[1:], strict=True)
-    ]
+    nearer = [losses[0] - loss for loss in losses[1:]]
+    found = [paired.difference(told[0], each, name, some, own) for each, some in zip(told[1:], nearer, strict=True)]
     if any(np.isnan(each.gain) for each in found):
         raise DataError(f'"{name}" is not defined on these {len(rows.codes)} rows', remedy="give another --metric")
+    adjusted = paired.holm([each.p for each in found])
     pairs = [
-        Pair(other, names[0], each, p, _largest(losses[0] - loss), _largest(loss - losses[0]))
-        for other, each, p, loss in zip(
-            names[1:], found, paired.holm([each.p for each in found]), losses[1:], strict=True
-        )
+        Pair(other, names[0], each, p, _largest(some), _largest(-some))
+        for other, each, p, some in zip(names[1:], found, adjusted, nearer, strict=True)
     ]
     scores = [intervals.score(each, () if own else (name,), own, classes=False)[name] for each in told]
     contenders = [_contender(*each) for each in zip(rows.answers, scores, strict=True)]
-    part = split if data is None else rows.answers[0].where
+    part = next((some.where for some in rows.answers if some.table is not None), split)
     notes = [*rows.notes, *[OPTIMISTIC] * (data is None and split == "valid" and any(a.run for a in rows.answers))]
     return Comparison(name, part, tuple(contenders), tuple(pairs), _table(rows, decided, losses), tuple(notes))
 
