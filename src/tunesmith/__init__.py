@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from tunesmith.errors import DataError, Interrupted, MachineError, ModelError, RecipeError, TunesmithError
     from tunesmith.recipe.schema import Recipe
     from tunesmith.run import Run
-    from tunesmith.verbs import Model, check, evaluate, fit, load, predict
+    from tunesmith.verbs import Model, check, compare, evaluate, fit, load, predict
 
 __version__ = "0.1.0"
 
 _HOME = {
     "fit": "verbs",
     "check": "verbs",
+    "compare": "verbs",
     "evaluate": "verbs",
     "predict": "verbs",
     "load": "verbs",
@@ -47,6 +48,7 @@ __all__ = [
     "Run",
     "TunesmithError",
     "check",
+    "compare",
     "demo",
     "evaluate",
     "fit",

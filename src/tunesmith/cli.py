@@ -193,6 +193,28 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Runs and predictions files; each is held against the first.")],
+    *,
+    split: Annotated[str, typer.Option(help="The rows that the Runs kept: test or valid.")] = "test",
+    data: Annotated[str | None, typer.Option(help="Labelled rows that the Runs answer now, instead.")] = None,
+    metric: Annotated[str | None, typer.Option(help="What to compare by: see tunesmith list metric.")] = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="Where the rows go on which not all say the same.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    device: Device = None,
+) -> None:
+    """Say whether Runs differ on the same rows: effect, verdict, wins and losses."""
+    import json
+
+    import tunesmith
+
+    found = tunesmith.compare(*runs, data=data, split=split, metric=metric, out=out, device=device or "auto")
+    print(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found)
+
+
+@app.command()
 def predict(
     run: RunPath,
     data: Rows,

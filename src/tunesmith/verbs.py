@@ -17,7 +17,8 @@ from tunesmith.assemble.job import Job
 from tunesmith.assemble.loaded import Loaded, load_run, some
 from tunesmith.assemble.rows import target_values, unseen_labels
 from tunesmith.data.profile import missing_rows
-from tunesmith.delivery import data_report, estimate, label_report, lr_range, plan_table, rows_out, scores
+from tunesmith.delivery import compared, data_report, estimate, label_report, lr_range, plan_table, rows_out, scores
+from tunesmith.delivery.comparison import Comparison
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
@@ -266,6 +267,29 @@ def evaluate(
         raise no_space(path, error) from None
     tell(f"wrote {path} and {path.with_suffix('.parquet')}")
     return result
+
+
+def compare(
+    *runs: Run | Path | str | Any,
+    data: Any = None,
+    split: str = "test",
+    metric: Metric | None = None,
+    out: Path | str | None = None,
+    device: str = "auto",
+) -> Comparison:
+    """Hold each of several Runs against the first on the same rows: the difference with its interval, a verdict, the
+    rows won and lost; what is returned can be printed.
+
+    The rows are those of `split` ("test" or "valid") that each Run kept, or all of `data`, labelled rows that the Runs
+    answer now. In place of a Run, a predictions file of another tool or rows in memory: `id` (or the columns that the
+    Run reads), `prediction`, `probability_<label>`. `metric`: a name, or a function of your own; by default what the
+    first Run was chosen by. `out` gets the rows on which not all say the same."""
+    if out is not None:
+        rows_out.check_name(str(out))
+    found = compared.compared(runs, data, split=split, metric=metric, device=device)
+    if out is not None:
+        found.write(out)
+    return found
 
 
 def _nothing(_line: str) -> None:

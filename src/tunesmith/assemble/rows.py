@@ -82,7 +82,7 @@ class Rows:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that fit the task; those of a positive label where there is one."""
-        return (*self.task.metrics, *(OF_POSITIVE if self.target.positive is not None else ()))
+        return metrics_of(self.task, self.target)
 
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
@@ -179,16 +179,26 @@ def guessed(recipe: Recipe, train: Table, reads: Callable[[Modality], Modality])
     )
 
 
+def metrics_of(task: Task, target: Target) -> tuple[str, ...]:
+    """The metrics that fit a task; those of a positive label where there is one."""
+    return (*task.metrics, *(OF_POSITIVE if target.positive is not None else ()))
+
+
+def fits(name: str, metrics: Sequence[str]) -> bool:
+    """Whether a metric is among those of a task, or is of no task: another package's, or a function in memory."""
+    of_tasks = {metric for task in plugins.names("task") for metric in plugins.get("task", task).metrics}
+    return name in metrics or name not in of_tasks | {*OF_POSITIVE}
+
+
 def _check_metrics(recipe: Recipe, rows: Rows) -> None:
     """Refuse, before anything is trained, metrics that belong to another task."""
     asked = {"metrics": recipe.evaluate.metrics, "select": (recipe.evaluate.select,)}
-    others = {name for task in plugins.names("task") for name in plugins.get("task", task).metrics} | {*OF_POSITIVE}
     what = "regression" if rows.task.name == "regression" else f"{rows.task.name} with {len(rows.target.labels)} labels"
     problems = [
         Problem(f'"evaluate.{key}": "{name}" does not fit a {what}', "recipe", nearest(name, rows.metrics))
         for key, names in asked.items()
         for name in (names if isinstance(names, tuple) else ())
-        if name in others - {*rows.metrics}
+        if not fits(name, rows.metrics)
     ]
     if problems:
         raise RecipeError(problems)

@@ -16,6 +16,7 @@ from tunesmith.assemble.rows import Objects
 from tunesmith.data.split import PARTS, make_folds
 from tunesmith.delivery.beside import baselines_of
 from tunesmith.delivery.estimate import opened
+from tunesmith.delivery.row_texts import in_a_line
 from tunesmith.errors import RecipeError
 from tunesmith.evaluation.baselines import Learnable
 from tunesmith.evaluation.linear import linear_outputs
@@ -98,7 +99,7 @@ def label_report(recipe: Recipe, objects: Objects, tell: Tell) -> LabelReport:
             Suspect(
                 job.rows.table.where(int(rows[place])),
                 part_of[int(rows[place])],
-                _says(job, int(rows[place])),
+                in_a_line(job.rows.table, int(rows[place]), job.rows.inputs, job.rows.modality),
                 labels[codes[place]],
                 labels[likely],
                 float(margin),
@@ -138,13 +139,3 @@ def _plain(job: Job, rows: np.ndarray, codes: np.ndarray) -> Chances:
         return made
 
     return chances
-
-
-def _says(job: Job, row: int) -> str:
-    """The inputs of a row in a line: the text, the name of the file, or some of the columns."""
-    if job.rows.table.arrow is None:
-        return ""
-    values = [(name, job.rows.table.column(name)[row].as_py()) for name in job.rows.inputs[:6]]
-    shown = [str(value) if job.rows.modality != "table" else f"{name}={value}" for name, value in values]
-    text = " ".join(" | ".join("(bytes)" if text.startswith("b'") else text for text in shown).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -49,16 +49,16 @@ def t_quantile(freedom: int, share: float = 0.95) -> float:
     2.776
     """
     low, high = 0.0, 1.0
-    while _within(high, freedom) < share:
+    while within(high, freedom) < share:
         high *= 2
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < share else (low, middle)
+        low, high = (middle, high) if within(middle, freedom) < share else (low, middle)
     return high
 
 
-def _within(t: float, freedom: int) -> float:
-    """The probability of -t to t: the finite series of Abramowitz & Stegun 26.7.3 (odd) and 26.7.4 (even)."""
+def within(t: float, freedom: int) -> float:
+    """The probability of -t to t, by the finite series of Abramowitz & Stegun 26.7.3 (odd) and 26.7.4 (even)."""
     angle = math.atan(t / math.sqrt(freedom))
     sine, square = math.sin(angle), math.cos(angle) ** 2
     odd = freedom % 2
