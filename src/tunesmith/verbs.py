@@ -21,6 +21,7 @@ from tunesmith.delivery import data_report, estimate, label_report, lr_range, pl
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
+from tunesmith.evaluation.slices import Judged, score_slices
 from tunesmith.files import no_space, write_json
 from tunesmith.given import is_recipe, objects_of, path_of, recipe_of, resumed
 from tunesmith.pipeline import run_recipe, steps
@@ -224,21 +225,26 @@ def evaluate(
     data: Any,
     *,
     metrics: Sequence[Callable[..., float]] = (),
+    slices: Sequence[str] | None = None,
     out: Path | str | None = None,
     device: str = "auto",
     model: nn.Module | None = None,
     tell: Tell = say,
 ) -> dict[str, Any]:
     """Score a Run on labelled rows: metric -> {value, low, high}; written to `out`, a .json file, by default inside the
-    Run, with the predictions beside it. `metrics` are functions of your own, as for `fit`."""
+    Run, with the predictions beside it. `metrics` are functions of your own, as for `fit`; `slices` are columns whose
+    values are held against the rest, in place of those of the recipe."""
     if out is not None and Path(out).suffix != ".json":
         raise RecipeError("scores are written as .json", where=str(out), remedy=str(Path(out).with_suffix(".json")))
     run = run if isinstance(run, Run) else open_run(run)
     loaded = load(run, device=device, model=model).loaded
     table, target, task = loaded.table(data), loaded.target, loaded.task
     values = target_values(table, tuple(name for name in target.columns if not name.startswith("separator=")))
-    codes = task.encode(values, target)
-    predictions = loaded.predict_table(table, codes)
+    codes, encoded = task.encode(values, target), loaded.encode(table)
+    by: Any = run.recipe.evaluate.slices if slices is None else slices
+    for column in slices or ():
+        table.column(column)
+    predictions = loaded.predict_table(table, codes, encoded)
     known = intervals.known_rows(codes)
     if not known.any():
         kinds = "numbers" if task.name == "regression" else f"labels: {', '.join(target.labels)}"
@@ -255,6 +261,8 @@ def evaluate(
         tell(f"without {', '.join(absent)}, a function in memory: evaluate(RUN, DATA, metrics=[...]) takes it")
     known_ones = predictions.take(np.flatnonzero(known))
     scored = scores.scored(known_ones, names, run.recipe.evaluate.select, metrics)
+    judged = Judged(table, np.arange(len(known)), loaded.inputs, loaded.encoder.modality, encoded.lengths, by)
+    scored["slices"] = score_slices(predictions, run.recipe.evaluate.select, judged)
     result = {"data": table.source, "rows": int(known.sum()), **scored}
     name = Path(data).stem if path_of(data) and str(data) != "-" else table.source
     path = Path(out) if out is not None else run.path / "evaluations" / f"{name or 'data'}.json"

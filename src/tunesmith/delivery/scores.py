@@ -16,6 +16,7 @@ from tunesmith.assemble.thresholds import by_label, decided, told
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
 from tunesmith.evaluation.predict import Predictions, outputs_of
+from tunesmith.evaluation.slices import Judged, score_slices
 from tunesmith.evaluation.thresholds import best_thresholds
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
@@ -118,6 +119,8 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any]) -> None
         if part == "valid" and thresholds.chosen:
             _keep_threshold(job, run, predictions, scores[part], tell)
         scores[part]["baselines"] = _baselines(job, run, part, rows, names, thresholds)
+        if part == "test" or not len(parts["test"]):
+            scores[part]["slices"] = score_slices(predictions, plain_name(job.select), _sliced(job, rows))
     if job.machine.first:
         run.write("scores.json", {**scores, **judged})
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
@@ -135,6 +138,12 @@ def scored(
         default = intervals.score(predictions.at(()), [] if mine else [name], mine, classes=False)
         result["default_threshold"] = default
     return result
+
+
+def _sliced(job: Job, rows: np.ndarray) -> Judged:
+    """The rows as slices are made of them."""
+    parts = (job.rows.table, rows, job.rows.inputs, job.rows.modality, job.encoded.lengths)
+    return Judged(*parts, job.recipe.evaluate.slices)
 
 
 def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[str, Any], tell: Tell) -> None:
