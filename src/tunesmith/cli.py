@@ -81,6 +81,9 @@ def fit(
     test: Test = None,
     out: Out = None,
     seed: Seed = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Run it so often, each time with the next seed: mean, spread.")
+    ] = None,
     device: Device = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this Run to the weights it was going to.")] = None,
     settings: Settings = None,
@@ -102,6 +105,7 @@ def fit(
         test=test,
         out=out,
         seed=seed,
+        seeds=seeds,
         device=device,
         resume=resume,
         settings=_allowing(settings, allow_code),

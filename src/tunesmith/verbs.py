@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,13 @@ from tunesmith.evaluation.slices import Judged, score_slices
 from tunesmith.files import no_space, write_json
 from tunesmith.given import is_recipe, objects_of, path_of, recipe_of, resumed
 from tunesmith.pipeline import run_recipe, steps
+from tunesmith.recipe.check import check_recipe
+from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run, open_run
-from tunesmith.study import folds, learning_curve
+from tunesmith.study import learning_curve
+from tunesmith.study.folds import FOLDS, is_folded
+from tunesmith.study.seeds import SEEDS, is_seeded
+from tunesmith.study.several import fit_several
 from tunesmith.training import machine
 
 Tell = Callable[[str], None]
@@ -51,6 +57,7 @@ def fit(
     metrics: Sequence[Metric] | None = None,
     out: Path | str | None = None,
     seed: int | None = None,
+    seeds: int | None = None,
     device: str | None = None,
     push: str | None = None,
     resume: Run | Path | str | None = None,
@@ -64,6 +71,7 @@ def fit(
     Dataset ...), `data` also a recipe file; `model` is a name, a folder, a Run, or a network of your own, of torch
     or Keras (it is copied); `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets)
     -> (rows,)` and `metrics` (`metric(truth, predictions) -> float`, more is better) may be functions of your own.
+    With `seeds` = 5 the recipe is run with four further seeds, and the scores say how much they differ by.
     `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
     objects = objects_of(data, valid, test, model, loss, metrics)
@@ -73,6 +81,7 @@ def fit(
         "task": task,
         "strategy": strategy,
         "seed": seed,
+        "seeds": seeds,
         "device": device,
         "push": push,
     }
@@ -83,12 +92,17 @@ def fit(
         if run.finished:
             tell(f"{run.path} is complete: nothing to resume")
             return run
-        fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
-        return fitted(recipe, objects, resume=run, tell=tell, quiet=quiet)
+        return _fitted(recipe)(recipe, objects, resume=run, tell=tell, quiet=quiet)
     fields |= {"data": data, "valid": valid, "test": test, "loss": loss, "metrics": metrics}
     recipe = recipe_of(objects, fields, settings)
-    fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
-    return fitted(recipe, objects, out=out, tell=tell, quiet=quiet)
+    return _fitted(recipe)(recipe, objects, out=out, tell=tell, quiet=quiet)
+
+
+def _fitted(recipe: Recipe) -> Callable[..., Run]:
+    """How a recipe becomes a Run: by one run of the pipeline, or by several."""
+    check_recipe(recipe)
+    several = FOLDS if is_folded(recipe) else SEEDS if is_seeded(recipe) else None
+    return run_recipe if several is None else functools.partial(fit_several, several)
 
 
 def check(

@@ -131,7 +131,9 @@ def test_slices_of_under_5_rows_and_their_counterparts_are_counted_and_not_teste
         one = found[name]
         assert (one["rows"], one["p"], one["p_adjusted"], one["worse"]) == (count, None, None, False)
         assert one["value_of"] == one["difference"] == {"value": None, "low": None, "high": None}
-    assert found['label "a"']["p_adjusted"] == pytest.approx(2 * found['label "a"']["p"]) or found['label "a"']["p"] > 0.5
+    assert (
+        found['label "a"']["p_adjusted"] == pytest.approx(2 * found['label "a"']["p"]) or found['label "a"']["p"] > 0.5
+    )
 
 
 def test_rare_labels_are_held_together(answers):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -89,10 +89,9 @@ def metric_names(recipe: Recipe) -> list[str]:
     return [name for name in names if not name.startswith("memory:")]
 
 
-def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any]) -> None:
+def score_run(job: Job, run: Run, tell: Tell, judged: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Predict valid and test with the reloaded model, choose its threshold where the recipe asks for that, learn the
-    baselines, and write predictions and scores.json; `judged`: the scores of parts that other runs judged, for the same
-    file."""
+    baselines, and write predictions and scores.json; `judged` adds what other runs scored."""
     started = time.perf_counter()
     loaded = load_run(run, replace(job.machine, precision="fp32"), job.objects.model)
     names = metric_names(job.recipe)
@@ -122,7 +121,7 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any]) -> None
         if part == "test" or not len(parts["test"]):
             scores[part]["slices"] = score_slices(predictions, plain_name(job.select), _sliced(job, rows))
     if job.machine.first:
-        run.write("scores.json", {**scores, **judged})
+        run.write("scores.json", judged(scores))
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
     job.machine.gather(None)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tunesmith.assemble.thresholds import target_of, told
-from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, shown
+from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, over_seeds, shown
 from tunesmith.run import Run
 
 NOT_METRICS = ("classes", "baselines", "default_threshold", "data", "rows", "slices")
@@ -27,6 +27,7 @@ def summary(run: Run) -> str:
         folds = num_folds(scores)
         lines = ["", f"{split} {metric}{f', mean of {folds} folds' * bool(folds)}, with 95 % interval:"]
         lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in rows.items()]
+        lines += filter(None, [over_seeds(scores, metric)])
         lines += _about_threshold(run) if default else []
         lines += about_slices(scores[split].get("slices", []))
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
