@@ -18,7 +18,7 @@ from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
 from tunesmith.choices import Folds, HeldOut
-from tunesmith.delivery import attempts, folder, scores
+from tunesmith.delivery import attempts, folder, overfitting, scores
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
 from tunesmith.evaluation.intervals import rising
@@ -59,9 +59,11 @@ def run_recipe(
         try:
             job = measured(job, run, tell)
             tell(f"run folder: {run.path}")
+            curve = overfitting.rows_curve(job)
             net = train(job, run, tell, quiet)
             folder.save_model(job, run, net)
-            scores.score_run(job, run, tell, judged)
+            judgement = scores.score_run(job, run, tell, judged)
+            overfitting.diagnose(job, run, judgement, curve)
             folder.finish(job, run, tell)
         except KeyboardInterrupt as error:
             what = f"interrupted; continue with: tunesmith fit --resume {run.path}"

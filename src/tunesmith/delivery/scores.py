@@ -11,7 +11,7 @@ import numpy as np
 
 from tunesmith import plugins
 from tunesmith.assemble.job import Job, Tell
-from tunesmith.assemble.loaded import load_run
+from tunesmith.assemble.loaded import Loaded, load_run
 from tunesmith.assemble.thresholds import by_label, decided, told
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
@@ -89,7 +89,17 @@ def metric_names(recipe: Recipe) -> list[str]:
     return [name for name in names if not name.startswith("memory:")]
 
 
-def score_run(job: Job, run: Run, tell: Tell, judged: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+@dataclass(frozen=True)
+class Judgement:
+    """The model as saved and loaded again, the rows of each part that it was judged on, and on the first rank what it
+    predicted for them."""
+
+    loaded: Loaded
+    rows: dict[str, np.ndarray]
+    predictions: dict[str, Predictions] = field(default_factory=dict)
+
+
+def score_run(job: Job, run: Run, tell: Tell, judged: Callable[[dict[str, Any]], dict[str, Any]]) -> Judgement:
     """Predict valid and test with the reloaded model, choose its threshold where the recipe asks for that, learn the
     baselines, and write predictions and scores.json; `judged` adds what other runs scored."""
     started = time.perf_counter()
@@ -100,9 +110,8 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Callable[[dict[str, Any]],
     parts = {"valid": job.rows.split.valid, "test": job.rows.split.test}
     if job.rows.cross_validated:
         parts["valid"] = job.rows.split.train
-    for part, rows in parts.items():
-        if not len(rows):
-            continue
+    judgement = Judgement(loaded, {part: rows for part, rows in parts.items() if len(rows)})
+    for part, rows in judgement.rows.items():
         by_folds = part == "valid" and job.rows.cross_validated
         outputs = (
             np.load(run.path / FOLDS_FILE) if by_folds else outputs_of(loaded.net, job.encoded, rows, loaded.machine)
@@ -112,18 +121,19 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Callable[[dict[str, Any]],
         )
         if not job.machine.first:
             continue
-        predictions = thresholds.decided("", part, predictions)
+        judgement.predictions[part] = predictions = thresholds.decided("", part, predictions)
         predictions.save(run.path / "predictions" / f"{part}.parquet")
         scores[part] = scored(predictions, names, job.select, job.objects.metrics)
         if part == "valid" and thresholds.chosen:
             _keep_threshold(job, run, predictions, scores[part], tell)
         scores[part]["baselines"] = _baselines(job, run, part, rows, names, thresholds)
-        if part == "test" or not len(parts["test"]):
+        if part == list(judgement.rows)[-1]:
             scores[part]["slices"] = score_slices(predictions, plain_name(job.select), _sliced(job, rows))
     if job.machine.first:
         run.write("scores.json", judged(scores))
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
     job.machine.gather(None)
+    return judgement
 
 
 def scored(
@@ -195,9 +205,9 @@ def _baselines(
         if part == "valid" and job.rows.cross_validated:
             folds = job.rows.folds(train)
         for fitting, held in folds:
-            outputs[held] = _learn(job, learn, train[fitting], rows[held])
+            outputs[held] = baseline_outputs(job, learn, train[fitting], rows[held])
         predictions = Predictions(
-            job.rows.table.ids()[rows], job.rows.codes[rows], outputs, _of_probabilities(job.rows.task), job.rows.target
+            job.rows.table.ids()[rows], job.rows.codes[rows], outputs, of_probabilities(job.rows.task), job.rows.target
         )
         predictions = thresholds.decided(name, part, predictions)
         found[name] = intervals.score(predictions, names, job.objects.metrics, classes=False)
@@ -213,7 +223,10 @@ def baselines_of(names: Sequence[str], modality: str) -> list[str]:
     return [others.get(name, name) for name in names]
 
 
-def _learn(job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def baseline_outputs(
+    job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray, asked: np.ndarray
+) -> np.ndarray:
+    """What a baseline that learns from some rows answers for others: probabilities, or values."""
     if len(train) > MOST_ROWS:
         train = train[np.linspace(0, len(train) - 1, MOST_ROWS).astype(int)]
     known, wanted = (job.encoder.plain(job.rows.table, job.rows.inputs, rows) for rows in (train, asked))
@@ -221,6 +234,6 @@ def _learn(job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray
     return learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical))
 
 
-def _of_probabilities(task: Task) -> Task:
+def of_probabilities(task: Task) -> Task:
     """The task for predictions that are probabilities already."""
     return replace(task, probabilities=lambda outputs: outputs)

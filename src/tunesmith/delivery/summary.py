@@ -30,6 +30,8 @@ def summary(run: Run) -> str:
         lines += filter(None, [over_seeds(scores, metric)])
         lines += _about_threshold(run) if default else []
         lines += about_slices(scores[split].get("slices", []))
+    if (run.path / "diagnosis.json").is_file():
+        lines += [f"fit:  {run.read('diagnosis.json')['sentence']}"]
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
     place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
     if example.unlabelled and not asked_again(run):

@@ -49,6 +49,19 @@ def score(
     return result
 
 
+def interval(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> dict[str, Any]:
+    """{value, low, high} of one metric."""
+    return _range(value(predictions, name, own), resamples(predictions, name, own))
+
+
+def gap(first: Predictions, second: Predictions, name: str, own: Sequence[Own] = ()) -> dict[str, Any]:
+    """{value, low, high} of how much better the first predictions score than the second, of other rows: the bootstrap
+    of two independent samples."""
+    sign = 1 if rising(name) else -1
+    point = value(first, name, own) - value(second, name, own)
+    return _range(sign * point, sign * (resamples(first, name, own) - resamples(second, name, own)))
+
+
 def value(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> float:
     """The score alone, without an interval: what decides during training."""
     for metric in own:
