@@ -155,6 +155,11 @@ def diagnose(job: Job, run: Run, judgement: Judgement, curve: dict[str, Any]) ->
     found = diagnosis.diagnose(evidence)
     overfits = found.finding in ("more data", "more regularization")
     since = evidence.opened if overfits else None
+    if job.rows.task.name != "regression":
+        kept["log_loss"] = {
+            "train": intervals.interval(seen, "log_loss"),
+            "judged": intervals.interval(judged, "log_loss"),
+        }
     kept |= {"train": evidence.train, "judged": evidence.judged, "gap": evidence.gap}
     kept |= {"opened": None if since is None else {"step": since.step, "epoch": since.epoch}}
     run.write("diagnosis.json", kept | asdict(found))

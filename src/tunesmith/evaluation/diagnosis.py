@@ -4,8 +4,9 @@ Gaps and scores are told as shares of what was learnt: of the way from a model t
 mean) to the score on training rows. So one rule does for accuracies, errors in any unit and losses.
 
 1. Overfit: training rows score better than the judged ones for sure (the gap's interval is above 0), and by a tenth of
-   what was learnt. More data, where a simple model of the same rows says that twice as many would close a fifth of the
-   gap; else more regularization.
+   what was learnt; or training rows are not fitted yet at the best evaluation, and fitting them further (the loss fell
+   on by a quarter) made valid no better. More data, where a simple model of the same rows says that twice as many would
+   close a fifth of the gap; else more regularization.
 2. Underfit: training rows are left a tenth or more from a perfect score, and there is a sign that better can be had: a
    baseline beats the model for sure, or the loss was still falling and the last evaluation was the best.
 3. Nothing to change: neither, training rows are fitted, and the gap is surely small.
@@ -27,7 +28,7 @@ CLOSES = 0.2
 """The share of the gap that twice the rows must likely close to be what is lacking."""
 FALLING = 0.05
 """The loss was still falling where the last quarter of the steps has one so much lower than the quarter before."""
-FELL = 0.1
+FELL = 0.25
 """Training went on to fit its rows where the loss fell by so much more after the best evaluation."""
 ZERO_IS_PERFECT = ("log_loss", "brier", "mse", "rmse", "mae")
 
@@ -98,7 +99,7 @@ def course(events: Sequence[dict[str, Any]], steps_per_epoch: int) -> list[Point
 
 
 def opened(points: Sequence[Point], metric: str) -> Point | None:
-    """The evaluation after which valid got no better while the training loss fell on by a tenth; None where the last
+    """The evaluation after which valid got no better while the training loss fell on by a quarter; None where the last
     one is the best, or the loss did not fall on."""
     known = [point for point in points if point.valid is not None and point.train_loss is not None]
     if not known:
@@ -129,10 +130,11 @@ def diagnose(found: Evidence) -> Diagnosis:
     sign, chance = 1 if rising(found.metric) else -1, found.chance or 0.0
     scores = f"train {train:.3g}, {found.judged_on} {judged:.3g}"
     learnt = sign * (train - chance)
-    if learnt > 0 and gap["low"] > 0 and gap["value"] >= MATERIAL * learnt:
-        return _overfit(found, scores)
     perfect = 0.0 if found.metric in ZERO_IS_PERFECT else 1.0
     fitted = learnt >= (1 - MATERIAL) * sign * (perfect - chance)
+    sure = learnt > 0 and gap["low"] > 0 and gap["value"] >= MATERIAL * learnt
+    if sure or (not fitted and found.opened is not None):
+        return _overfit(found, scores)
     if not fitted and (better := _better(found, sign)):
         return Diagnosis("larger model", f"{scores}: underfits, for {better}")
     if learnt <= 0:
@@ -158,9 +160,11 @@ def _overfit(found: Evidence, scores: str) -> Diagnosis:
 
 
 def _better(found: Evidence, sign: int) -> str:
-    """The sign that better can be had; "" where there is none."""
+    """The signs that better can be had, and what to do; "" where there is none."""
+    signs = ["the loss was still falling"] * found.unfinished
     if found.baseline is not None:
         name, score = found.baseline
         if sign * score > max(sign * found.judged["low"], sign * found.judged["high"]):
-            return f"{name} has {score:.3g}: a larger model, or more of it trained"
-    return "the loss was still falling: train longer, then a larger model" if found.unfinished else ""
+            signs.append(f"{name} has {score:.3g}")
+    first = "train longer, then " if found.unfinished else ""
+    return f"{' and '.join(signs)}; {first}a larger model, or more of it trained" if signs else ""
