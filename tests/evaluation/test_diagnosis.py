@@ -40,9 +40,10 @@ def test_the_epoch_where_it_opened_is_said():
     assert "overfits since epoch 2;" in diagnose(evidence(0.99, 0.81, opened=since)).sentence
 
 
-def test_a_small_gap_and_fitted_rows_leave_nothing_to_change_whatever_baselines_say():
-    found = diagnose(evidence(0.99, 0.97, baseline=("trees", 1.0), unfinished=True, opened=Point(1, 1.0, 0.1, 0.97)))
-    assert found.finding == "nothing to change"
+def test_a_small_gap_and_fitted_rows_leave_nothing_to_change_unless_a_baseline_is_better_for_sure():
+    others = {"unfinished": True, "opened": Point(1, 1.0, 0.1, 0.97)}
+    assert diagnose(evidence(0.99, 0.97, baseline=("trees", 0.98), **others)).finding == "nothing to change"
+    assert diagnose(evidence(0.99, 0.97, baseline=("trees", 1.0), **others)).finding == "larger model"
 
 
 def test_a_gap_that_is_small_beside_what_was_learnt_is_none_even_if_it_is_sure():

@@ -7,8 +7,8 @@ mean) to the score on training rows. So one rule does for accuracies, errors in 
    what was learnt; or training rows are not fitted yet at the best evaluation, and fitting them further (the loss fell
    on by a quarter) made valid no better. More data, where a simple model of the same rows says that twice as many would
    close a fifth of the gap; else more regularization.
-2. Underfit: training rows are left a tenth or more from a perfect score, and there is a sign that better can be had: a
-   baseline beats the model for sure, or the loss was still falling and the last evaluation was the best.
+2. Underfit: a baseline beats the model for sure; or training rows are left a tenth or more from a perfect score, the
+   loss was still falling, and the last evaluation was the best.
 3. Nothing to change: neither, training rows are fitted, and the gap is surely small.
 4. Otherwise it cannot be told, and the sentence says what is lacking."""
 
@@ -135,7 +135,7 @@ def diagnose(found: Evidence) -> Diagnosis:
     sure = learnt > 0 and gap["low"] > 0 and gap["value"] >= MATERIAL * learnt
     if sure or (not fitted and found.opened is not None):
         return _overfit(found, scores)
-    if not fitted and (better := _better(found, sign)):
+    if better := _better(found, sign, fitted):
         return Diagnosis("larger model", f"{scores}: underfits, for {better}")
     if learnt <= 0:
         return Diagnosis("cannot be told", f"{scores}: no better than a model that reads nothing ({chance:.3g})")
@@ -159,12 +159,13 @@ def _overfit(found: Evidence, scores: str) -> Diagnosis:
     return Diagnosis("more regularization", f"{what}; more regularization, for more such rows would hardly help")
 
 
-def _better(found: Evidence, sign: int) -> str:
+def _better(found: Evidence, sign: int, fitted: bool) -> str:
     """The signs that better can be had, and what to do; "" where there is none."""
-    signs = ["the loss was still falling"] * found.unfinished
+    unfinished = found.unfinished and not fitted
+    signs = ["the loss was still falling"] * unfinished
     if found.baseline is not None:
         name, score = found.baseline
         if sign * score > max(sign * found.judged["low"], sign * found.judged["high"]):
             signs.append(f"{name} has {score:.3g}")
-    first = "train longer, then " if found.unfinished else ""
+    first = "train longer, then " if unfinished else ""
     return f"{' and '.join(signs)}; {first}a larger model, or more of it trained" if signs else ""
