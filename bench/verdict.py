@@ -1,8 +1,6 @@
-"""Does a run name the right winner? Baselines, `head` and `full` at 8, 64 and all rows per class, and what is said of it.
+"""Does a run name the right winner? Baselines, `head` and `full` at 8, 64 and all rows per class, and what it says.
 
-MiniLM on TREC and SST-2 sentences, the first `--test` rows of each test set. Two runs a line: `head` and `full`, all else
-on "auto". The verdict of the `full` run is read off its scores as the report reads it; the right winner is told by the
-test accuracy of the very model and its baselines, a difference whose interval holds zero counting as a tie.
+MiniLM on TREC and SST-2 sentences, `--test` rows of each test set. Two runs a line, all but the strategy on "auto".
 Results are appended to a file as they come. Run: python bench/verdict.py --results verdict.jsonl"""
 
 from __future__ import annotations

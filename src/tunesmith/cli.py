@@ -81,6 +81,9 @@ def fit(
     test: Test = None,
     out: Out = None,
     seed: Seed = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Run it so often, each time with the next seed: mean, spread.")
+    ] = None,
     device: Device = None,
     resume: Annotated[Path | None, typer.Option(help="Continue this Run to the weights it was going to.")] = None,
     settings: Settings = None,
@@ -102,6 +105,7 @@ def fit(
         test=test,
         out=out,
         seed=seed,
+        seeds=seeds,
         device=device,
         resume=resume,
         settings=_allowing(settings, allow_code),
@@ -182,13 +186,16 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The .json to write; by default inside the Run.")
     ] = None,
+    slices: Annotated[
+        list[str] | None, typer.Option(help="A column whose values are held against the rest; may be given again.")
+    ] = None,
     device: Device = None,
 ) -> None:
-    """Score a Run on labelled rows: every metric with its 95 % interval."""
+    """Score a Run on labelled rows: every metric with its 95 % interval, and what it is worse at."""
     import tunesmith
     from tunesmith.delivery.summary import score_lines
 
-    result = tunesmith.evaluate(run, data, out=out, device=device or "auto")
+    result = tunesmith.evaluate(run, data, slices=slices or None, out=out, device=device or "auto")
     print("\n".join(score_lines(result)))
 
 

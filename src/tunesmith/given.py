@@ -27,6 +27,7 @@ FIELDS = {
     "device": "train.device",
     "push": "deliver.push",
     "metrics": "evaluate.metrics",
+    "seeds": "evaluate.seeds",
     "loss": "objective",
 }
 """An argument of a verb -> the field of the recipe that it sets, where the two are called differently."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
 from tunesmith.choices import Folds, HeldOut
-from tunesmith.delivery import attempts, folder, scores
+from tunesmith.delivery import attempts, folder, overfitting, scores
 from tunesmith.delivery.beside import frozen
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
@@ -45,12 +45,12 @@ def run_recipe(
     *,
     out: Path | str | None = None,
     resume: Run | None = None,
-    judged: Mapping[str, Any] | None = None,
+    judged: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     tell: Tell,
     quiet: bool,
 ) -> Run:
     """Fit as the recipe says and return the Run. With `resume`, continue that Run to the weights it was going to.
-    `judged`: scores of parts that other runs judged, which this Run shows with its own."""
+    `judged` adds to the scores of this Run what other runs scored."""
     check_recipe(recipe)
     place = machine.start(recipe.train.device, recipe.train.precision, deterministic=recipe.train.deterministic)
     tell, quiet = (tell, quiet) if place.first else (_say_nothing, True)
@@ -63,7 +63,8 @@ def run_recipe(
             untouched = frozen(job)
             net = train(job, run, tell, quiet)
             folder.save_model(job, run, net)
-            scores.score_run(job, run, tell, judged or {}, untouched)
+            judgement = scores.score_run(job, run, tell, judged, untouched)
+            overfitting.diagnose(job, run, judgement, untouched)
             folder.finish(job, run, tell)
         except KeyboardInterrupt as error:
             what = f"interrupted; continue with: tunesmith fit --resume {run.path}"

@@ -42,6 +42,11 @@ class Run:
         return self.path / "folds"
 
     @property
+    def seeds(self) -> Path:
+        """The Runs of further seeds, each by its seed, where the recipe asks for them."""
+        return self.path / "seeds"
+
+    @property
     def finished(self) -> bool:
         """Whether the last of its files, the card, has been written."""
         return (self.path / "README.md").is_file() and self.weights.is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,17 @@ from tunesmith.delivery.comparison import Comparison
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
+from tunesmith.evaluation.slices import Judged, score_slices
 from tunesmith.files import no_space, write_json
 from tunesmith.given import is_recipe, objects_of, path_of, recipe_of, resumed
 from tunesmith.pipeline import run_recipe, steps
+from tunesmith.recipe.check import check_recipe
+from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run, open_run
-from tunesmith.study import folds, learning_curve
+from tunesmith.study import learning_curve
+from tunesmith.study.folds import FOLDS, is_folded
+from tunesmith.study.seeds import SEEDS, is_seeded
+from tunesmith.study.several import fit_several
 from tunesmith.training import machine
 
 Tell = Callable[[str], None]
@@ -51,6 +58,7 @@ def fit(
     metrics: Sequence[Metric] | None = None,
     out: Path | str | None = None,
     seed: int | None = None,
+    seeds: int | None = None,
     device: str | None = None,
     push: str | None = None,
     resume: Run | Path | str | None = None,
@@ -64,6 +72,7 @@ def fit(
     Dataset ...), `data` also a recipe file; `model` is a name, a folder, a Run, or a network of your own, of torch
     or Keras (it is copied); `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets)
     -> (rows,)` and `metrics` (`metric(truth, predictions) -> float`, more is better) may be functions of your own.
+    With `seeds` = 5 the recipe is run with four further seeds, and the scores say how much they differ by.
     `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
     objects = objects_of(data, valid, test, model, loss, metrics)
@@ -73,6 +82,7 @@ def fit(
         "task": task,
         "strategy": strategy,
         "seed": seed,
+        "seeds": seeds,
         "device": device,
         "push": push,
     }
@@ -83,12 +93,17 @@ def fit(
         if run.finished:
             tell(f"{run.path} is complete: nothing to resume")
             return run
-        fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
-        return fitted(recipe, objects, resume=run, tell=tell, quiet=quiet)
+        return _fitted(recipe)(recipe, objects, resume=run, tell=tell, quiet=quiet)
     fields |= {"data": data, "valid": valid, "test": test, "loss": loss, "metrics": metrics}
     recipe = recipe_of(objects, fields, settings)
-    fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
-    return fitted(recipe, objects, out=out, tell=tell, quiet=quiet)
+    return _fitted(recipe)(recipe, objects, out=out, tell=tell, quiet=quiet)
+
+
+def _fitted(recipe: Recipe) -> Callable[..., Run]:
+    """How a recipe becomes a Run: by one run of the pipeline, or by several."""
+    check_recipe(recipe)
+    several = FOLDS if is_folded(recipe) else SEEDS if is_seeded(recipe) else None
+    return run_recipe if several is None else functools.partial(fit_several, several)
 
 
 def check(
@@ -225,21 +240,26 @@ def evaluate(
     data: Any,
     *,
     metrics: Sequence[Callable[..., float]] = (),
+    slices: Sequence[str] | None = None,
     out: Path | str | None = None,
     device: str = "auto",
     model: nn.Module | None = None,
     tell: Tell = say,
 ) -> dict[str, Any]:
     """Score a Run on labelled rows: metric -> {value, low, high}; written to `out`, a .json file, by default inside the
-    Run, with the predictions beside it. `metrics` are functions of your own, as for `fit`."""
+    Run, with the predictions beside it. `metrics` are functions of your own, as for `fit`; `slices` are columns whose
+    values are held against the rest, in place of those of the recipe."""
     if out is not None and Path(out).suffix != ".json":
         raise RecipeError("scores are written as .json", where=str(out), remedy=str(Path(out).with_suffix(".json")))
     run = run if isinstance(run, Run) else open_run(run)
     loaded = load(run, device=device, model=model).loaded
     table, target, task = loaded.table(data), loaded.target, loaded.task
     values = target_values(table, tuple(name for name in target.columns if not name.startswith("separator=")))
-    codes = task.encode(values, target)
-    predictions = loaded.predict_table(table, codes)
+    codes, encoded = task.encode(values, target), loaded.encode(table)
+    by: Any = run.recipe.evaluate.slices if slices is None else slices
+    for column in slices or ():
+        table.column(column)
+    predictions = loaded.predict_table(table, codes, encoded)
     known = intervals.known_rows(codes)
     if not known.any():
         kinds = "numbers" if task.name == "regression" else f"labels: {', '.join(target.labels)}"
@@ -256,6 +276,8 @@ def evaluate(
         tell(f"without {', '.join(absent)}, a function in memory: evaluate(RUN, DATA, metrics=[...]) takes it")
     known_ones = predictions.take(np.flatnonzero(known))
     scored = scores.scored(known_ones, names, run.recipe.evaluate.select, metrics)
+    judged = Judged(table, np.arange(len(known)), loaded.inputs, loaded.encoder.modality, encoded.lengths, by)
+    scored["slices"] = score_slices(predictions, run.recipe.evaluate.select, judged)
     result = {"data": table.source, "rows": int(known.sum()), **scored}
     name = Path(data).stem if path_of(data) and str(data) != "-" else table.source
     path = Path(out) if out is not None else run.path / "evaluations" / f"{name or 'data'}.json"

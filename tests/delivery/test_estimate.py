@@ -69,7 +69,9 @@ def test_where_frozen_stages_run_once_a_row_that_is_reckoned_in_place_of_the_eva
     job, net, feed, cadence = _parts(job_of("head"))
     split = job.rows.split
     rows = len(split.train) + len(split.valid)
-    more = rows + len(split.test) + 100  # The baselines read all rows off the frozen body: what a phase runs beyond them is added.
+    more = (
+        rows + len(split.test) + 100
+    )  # The baselines read all rows off the frozen body: what a phase runs beyond them is added.
     monkeypatch.setattr(estimate, "outputs_of", lambda *_: None)
     monkeypatch.setattr(estimate, "_write_speed", lambda: 1.0)
     for once in (None, more):

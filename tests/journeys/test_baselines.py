@@ -39,14 +39,14 @@ def test_each_has_its_interval_its_seconds_its_predictions_and_what_the_model_ga
 
 
 def test_frozen_features_are_those_of_the_model_before_it_was_tuned(bert, csv, tmp_path, monkeypatch):
-    seen, read = {}, beside._learn
+    seen, answers = {}, beside.answers
 
-    def learn(job, baseline, train, asked, untouched):
-        if untouched is not None:
+    def learn(job, name, train, asked, untouched):
+        if name == "frozen_logistic":
             seen["job"], seen["frozen"], seen["train"] = job, untouched, train
-        return read(job, baseline, train, asked, untouched)
+        return answers(job, name, train, asked, untouched)
 
-    monkeypatch.setattr(beside, "_learn", learn)
+    monkeypatch.setattr(beside, "answers", learn)
     run = tunesmith.fit(csv, bert, out=tmp_path / "run", settings=[*FAST, "model.head.pooling=max"], quiet=True)
     model = tunesmith.load(run).loaded
     rows, frozen = seen["train"][:8], seen["frozen"]
@@ -83,14 +83,13 @@ def test_without_a_row_set_aside_every_baseline_learns_from_the_other_folds(bert
 def test_more_training_rows_than_are_read_off_the_body_are_evenly_spaced(bert, csv, tmp_path, monkeypatch):
     monkeypatch.setattr(beside, "MOST_FROZEN", 20)
     sizes = []
-    read = beside._learn
+    answers = beside.answers
 
-    def learn(job, baseline, train, asked, untouched):
-        if untouched is not None:
-            sizes.append(len(untouched.rows) - len(job.rows.split.valid) - len(job.rows.split.test))
-        return read(job, baseline, train, asked, untouched)
+    def learn(job, name, train, asked, untouched):
+        sizes.append(len(untouched.rows) - len(job.rows.split.valid) - len(job.rows.split.test))
+        return answers(job, name, train, asked, untouched)
 
-    monkeypatch.setattr(beside, "_learn", learn)
+    monkeypatch.setattr(beside, "answers", learn)
     run = tunesmith.fit(csv, bert, out=tmp_path / "run", settings=FAST, quiet=True)
     assert set(sizes) == {20} and run.scores["test"]["baselines"]["frozen_logistic"]["accuracy"]["value"] > 0.5
 

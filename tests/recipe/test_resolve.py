@@ -54,7 +54,7 @@ MEASURING = {"data": {"source": "rows.csv", "augment": "auto"}, "evaluate": {"th
 
 def test_nothing_stays_on_auto_but_what_is_measured():
     resolved, _ = resolve(_recipe(), FACTS)
-    assert _auto(resolved) == {"model.head", "train.micro"}
+    assert _auto(resolved) == {"model.head", "train.micro", "evaluate.slices"}
     resolved, _ = resolve(_recipe(**MEASURING), FACTS)
     assert _auto(resolved) == set(MEASURED)
 

@@ -10,7 +10,7 @@ import tunesmith
 from tunesmith.delivery.summary import summary
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation.resampled import resampled
-from tunesmith.study import folds
+from tunesmith.study import several
 from tunesmith.testing import tiny_model, tiny_rows
 
 TINY = ["train.length=2 epochs", "train.batch=8", "model.head=pooled", "train.precision=fp32", "train.lr=1e-2"]
@@ -63,7 +63,9 @@ def test_the_scores_are_the_mean_over_folds_with_the_corrected_interval_and_so_a
 def test_a_fold_keeps_what_it_showed_and_no_weights(fitted):
     run, _ = fitted
     for number in (1, 2, 3):
-        assert sorted(path.name for path in (run.folds / str(number)).iterdir()) == sorted(folds.KEPT)
+        assert sorted(path.name for path in (run.folds / str(number)).iterdir()) == sorted(
+            {*several.KEPT} - {"diagnosis.json"}
+        )
         assert (run.folds / str(number) / "predictions" / "test.parquet").is_file()
 
 
@@ -147,7 +149,7 @@ def test_an_error_before_anything_trained_leaves_no_folder(folder, tmp_path, mon
     def refused(*_args, **_options):
         raise DataError("no")
 
-    monkeypatch.setattr(folds, "run_recipe", refused)
+    monkeypatch.setattr(several, "run_recipe", refused)
     with pytest.raises(DataError):
         tunesmith.fit(tiny_rows(60, 3), folder, settings=[*TINY, KFOLD], out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
@@ -162,9 +164,15 @@ def test_check_counts_the_trainings_and_the_time_of_all(folder):
     assert "7 trainings: 6 folds, then all rows" in str(found) and "trainings" not in str(plain)
 
 
-def test_folds_are_not_pushed_to_the_hub():
-    data = {"source": "rows.csv", "split": {"name": "kfold", "k": 2}}
-    recipe = tunesmith.recipe.schema.Recipe.model_validate(
-        {"data": data, "model": {"name": "m"}, "deliver": {"push": "owner/name"}}
-    )
-    assert [one.deliver.push for one in folds._recipes(recipe)] == [None, None]
+def test_folds_are_not_pushed_to_the_hub(folder, tmp_path, monkeypatch):
+    asked = []
+
+    def stop(recipe, *_args, **_options):
+        asked.append(recipe.deliver.push)
+        raise DataError("enough")
+
+    monkeypatch.setattr(several, "run_recipe", stop)
+    with pytest.raises(DataError):
+        settings = [*TINY, KFOLD, "deliver.push=owner/name"]
+        tunesmith.fit(tiny_rows(60, 3), folder, settings=settings, out=tmp_path / "run", quiet=True)
+    assert asked == [None]

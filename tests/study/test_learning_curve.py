@@ -16,10 +16,10 @@ from tunesmith.cli import _run
 from tunesmith.delivery.drawing import COLOURS
 from tunesmith.errors import DataError, Interrupted, RecipeError
 from tunesmith.evaluation import intervals
+from tunesmith.evaluation.power_law import Outlook
 from tunesmith.recipe.schema import Recipe
 from tunesmith.study import curve_picture, learning_curve
 from tunesmith.study.learning_curve import SHARES, LearningCurve, Point, part_of
-from tunesmith.study.power_law import Outlook
 from tunesmith.testing import tiny_model, tiny_rows
 
 SETTINGS = ["data.split=hash", "model.head=pooled", "train.precision=fp32", "train.lr=1e-2", "train.length=3 epochs"]

@@ -16,7 +16,7 @@ from tunesmith.assemble.opened import encoder_of, rebuilt
 from tunesmith.assemble.rows import refuse_unreadable
 from tunesmith.assemble.thresholds import target_of
 from tunesmith.data import media
-from tunesmith.data.encoded import Encoder
+from tunesmith.data.encoded import Encoded, Encoder
 from tunesmith.data.sources import open_source
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, ModelError
@@ -76,10 +76,17 @@ class Loaded:
         names = [wanted if name == found[0] else name for name in table.column_names]
         return replace(table, arrow=table.arrow.rename_columns(names))
 
-    def predict_table(self, table: Table, codes: np.ndarray | None = None) -> Predictions:
-        """Predictions for every row of an identified Table, in its order."""
+    def encode(self, table: Table) -> Encoded:
+        """The rows of an identified Table as the model reads them; DataError names those that cannot be read."""
         encoded = self.encoder.encode(table, self.inputs)
         refuse_unreadable(table, self.inputs, encoded)
+        return encoded
+
+    def predict_table(
+        self, table: Table, codes: np.ndarray | None = None, encoded: Encoded | None = None
+    ) -> Predictions:
+        """Predictions for every row of an identified Table, in its order; `encoded`: its rows, if they are at hand."""
+        encoded = encoded or self.encode(table)
         outputs = outputs_of(self.net, encoded, np.arange(table.num_rows), self.machine)
         return Predictions(table.ids(), codes, outputs, self.task, self.target)
 

@@ -161,7 +161,7 @@ def open_rows(
     unlabelled, last, ledger = _unlabelled(recipe, guess.inputs, table.hashes[split.test], ledger)
     told = (*notes, *split.notes, *last)
     rows = Rows(table, split, task, target, codes, guess.inputs, columns, ledger, guess.modality, told, unlabelled)
-    _check_metrics(recipe, rows)
+    _check_judging(recipe, rows)
     return _without_unseen(rows)
 
 
@@ -190,8 +190,10 @@ def fits(name: str, metrics: Sequence[str]) -> bool:
     return name in metrics or name not in of_tasks | {*OF_POSITIVE}
 
 
-def _check_metrics(recipe: Recipe, rows: Rows) -> None:
-    """Refuse, before anything is trained, metrics that belong to another task."""
+def _check_judging(recipe: Recipe, rows: Rows) -> None:
+    """Refuse, before anything is trained, metrics of another task, and slices by columns that are not there."""
+    for name in () if recipe.evaluate.slices == "auto" else recipe.evaluate.slices:
+        rows.table.column(name)
     asked = {"metrics": recipe.evaluate.metrics, "select": (recipe.evaluate.select,)}
     what = "regression" if rows.task.name == "regression" else f"{rows.task.name} with {len(rows.target.labels)} labels"
     problems = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,19 @@ def each_fold(*, k: int = FOLDS, repeats: int = 1, **others: Any) -> list[dict[s
     """
     numbers = [(fold, repeat) for repeat in range(1, repeats + 1) for fold in range(1, k + 1)]
     return [{"k": k, "fold": fold, "repeat": repeat, **others} for fold, repeat in numbers]
+
+
+def nested(
+    hashes: npt.NDArray[np.uint64], labels: npt.NDArray[np.int64] | None, share: Fraction
+) -> npt.NDArray[np.int64]:
+    """Positions of a share of rows: of each class the ones with the lowest hashes, at least one, so that a smaller
+    share is part of a larger one."""
+    classes = np.zeros(len(hashes), np.int64) if labels is None else labels
+    order = np.lexsort((hashes, classes))
+    _, starts, counts = np.unique(classes[order], return_index=True, return_counts=True)
+    rank = np.arange(len(hashes)) - np.repeat(starts, counts)
+    kept: npt.NDArray[np.int64] = np.sort(order[(rank == 0) | (rank + 0.5 < float(share) * np.repeat(counts, counts))])
+    return kept
 
 
 def _require_train(tables: Mapping[str, Table]) -> None:

@@ -12,10 +12,9 @@ import numpy as np
 from tunesmith import plugins
 from tunesmith.assemble.job import Job
 from tunesmith.evaluation import intervals
-from tunesmith.evaluation.baselines import MOST_ROWS, Baseline, Learnable
+from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
 from tunesmith.evaluation.predict import Predictions
 from tunesmith.run import Run
-from tunesmith.tasks.task import Task
 from tunesmith.training import measure
 
 MOST_FROZEN = 10_000
@@ -75,6 +74,7 @@ def beside(
     job: Job,
     run: Run,
     part: str,
+    rows: np.ndarray,
     model: Predictions,
     *,
     names: Sequence[str],
@@ -87,17 +87,14 @@ def beside(
     select, own = job.select.removeprefix("memory:"), job.objects.metrics
     found: dict[str, dict[str, Any]] = {"baselines": {}, "baseline_seconds": {}, "against": {}}
     for name in baselines_of(job.rows.task.baselines, job.rows.modality):
-        learn, started = plugins.get("baseline", name), time.perf_counter()
-        what = getattr(learn, "reads", "plain")
-        if what == "frozen" and untouched is None:
+        started, reads = time.perf_counter(), getattr(plugins.get("baseline", name), "reads", "plain")
+        if reads == "frozen" and untouched is None:
             continue
-        outputs = _answers(job, part, learn, untouched if what == "frozen" else None)
-        told = Predictions(model.ids, model.codes, outputs, _of_probabilities(job.rows.task), job.rows.target)
-        told = decided(name, part, told)
-        told.save(run.path / "predictions" / "baselines" / part / f"{name}.parquet")
-        found["baselines"][name] = intervals.score(told, names, own, classes=False)
-        found["against"][name] = intervals.difference(told, model, select, own)
-        seconds = time.perf_counter() - started + (untouched.seconds if what == "frozen" and untouched else 0)
+        answer = decided(name, part, told(job, rows, _answers_for(job, rows, name, untouched)))
+        answer.save(run.path / "predictions" / "baselines" / part / f"{name}.parquet")
+        found["baselines"][name] = intervals.score(answer, names, own, classes=False)
+        found["against"][name] = intervals.difference(answer, model, select, own)
+        seconds = time.perf_counter() - started + (untouched.seconds if reads == "frozen" and untouched else 0)
         found["baseline_seconds"][name] = round(seconds, 3)
         run.append_event("baseline", name=name, split=part, seconds=round(seconds, 3))
     return found
@@ -109,32 +106,43 @@ def baselines_of(names: Sequence[str], modality: str) -> list[str]:
     return [other for name in names for other in others.get(name, (name,))]
 
 
-def _answers(job: Job, part: str, learn: Baseline, untouched: Frozen | None) -> np.ndarray:
-    """The outputs for the rows of a part, by one that learnt from the training rows; of a cross-validated run, for the
-    training rows, each by one that learnt from other folds."""
-    train, split = job.rows.split.train, job.rows.split
-    rows = split.test if part == "test" else split.valid
-    folds = [(np.arange(len(train)), np.arange(len(rows)))]
-    if part == "valid" and job.rows.cross_validated:
-        rows, folds = train, job.rows.folds(train)
-    outputs = np.zeros((len(rows), job.rows.target.num_outputs))
-    for fitting, held in folds:
-        outputs[held] = _learn(job, learn, train[fitting], rows[held], untouched)
-    return outputs
-
-
-def _learn(job: Job, learn: Baseline, train: np.ndarray, asked: np.ndarray, untouched: Frozen | None) -> np.ndarray:
-    train = measure.spread(train, MOST_ROWS)
+def simple_model(job: Job, untouched: Frozen | None) -> str:
+    """The baseline that learns most in little time: a linear model on frozen features, else that of plain rows."""
+    names = baselines_of(job.rows.task.baselines, job.rows.modality)
+    reading = {name: getattr(plugins.get("baseline", name), "reads", "plain") for name in names}
     if untouched is not None:
+        return next(name for name in names if reading[name] == "frozen")
+    return [name for name in names if reading[name] != "frozen"][-1]
+
+
+def told(job: Job, rows: np.ndarray, outputs: np.ndarray) -> Predictions:
+    """What a baseline answers for rows, as Predictions; its outputs are probabilities already, or values."""
+    task = replace(job.rows.task, probabilities=lambda outputs: outputs)
+    return Predictions(job.rows.table.ids()[rows], job.rows.codes[rows], outputs, task, job.rows.target)
+
+
+def answers(job: Job, name: str, train: np.ndarray, asked: np.ndarray, untouched: Frozen | None) -> np.ndarray:
+    """The outputs of a baseline for the rows `asked`, learnt from those of `train`."""
+    train, learn = measure.spread(train, MOST_ROWS), plugins.get("baseline", name)
+    what = getattr(learn, "reads", "plain")
+    if what == "frozen":
+        assert untouched is not None
         train = train[np.isin(train, untouched.rows)]
         known, wanted = untouched.of(train), untouched.of(asked)
     else:
-        read = getattr(job.encoder, getattr(learn, "reads", "plain"))
+        read = getattr(job.encoder, what)
         known, wanted = (read(job.rows.table, job.rows.inputs, rows) for rows in (train, asked))
     categorical = getattr(job.encoder, "categorical", ())
-    return learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical))
+    return np.asarray(learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical)))
 
 
-def _of_probabilities(task: Task) -> Task:
-    """The task for predictions that are probabilities already."""
-    return replace(task, probabilities=lambda outputs: outputs)
+def _answers_for(job: Job, rows: np.ndarray, name: str, untouched: Frozen | None) -> np.ndarray:
+    """The outputs for rows, by one that learnt from the training rows; for these themselves, where the run is
+    cross-validated, each by one that learnt from other folds."""
+    train = job.rows.split.train
+    if rows is not train:
+        return answers(job, name, train, rows, untouched)
+    outputs = np.zeros((len(rows), job.rows.target.num_outputs))
+    for fitting, held in job.rows.folds(train):
+        outputs[held] = answers(job, name, train[fitting], rows[held], untouched)
+    return outputs

@@ -44,6 +44,10 @@ to predict `{{ columns | join("`, `") }}` from `{{ inputs | join("`, `") }}`.
 No row was set aside, so nothing was scored.
 {% endfor %}
 In brackets: 95 % intervals ({{ intervals }}). {{ caution }}
+{%- if seeds %}
+
+{{ seeds }}
+{%- endif %}
 
 {% if labels -%}
 Labels, in order: {{ labels }}.
@@ -102,6 +106,8 @@ print([label for label, least in thresholds.items() if row[label] >= least]{{ " 
 | `data.json`, `split.parquet` | the fingerprint of the data, and which row was in which part |
 | `environment.json`, `events.jsonl` | versions and hardware; the log, step by step |
 {% if folds %}| `folds/` | what the run without each fold left: scores, predictions, recipe |
+{% endif -%}
+{% if seeds %}| `seeds/` | what the run of each other seed left: scores, predictions, recipe |
 {% endif -%}
 | `checkpoints/` | the last state of training; not needed to use the model |
 {% endif -%}
@@ -220,6 +226,7 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             rows=num_rows,
             metrics=metrics,
             folds=num_folds(scores),
+            seeds=over_seeds(scores, recipe.evaluate.select.removeprefix("memory:")),
             intervals=_intervals(scores),
             caution=_caution(scores, "threshold" in run.measured),
             threshold=_about_threshold(run, target, scores),
@@ -309,6 +316,20 @@ def num_folds(scores: dict[str, Any]) -> int:
     """Over how many folds the test scores are a mean; 0 where the model itself was tested."""
     found = next((len(value["folds"]) for value in scores.get("test", {}).values() if "folds" in value), 0)
     return int(found)
+
+
+def over_seeds(scores: dict[str, Any], metric: str) -> str:
+    """What the deciding metric of the judging split is over the seeds, and what its two intervals cover; "" without
+    other seeds."""
+    split = "test" if "test" in scores else "valid"
+    found = scores.get(split, {}).get(metric, {})
+    if "seeds" not in found:
+        return ""
+    spread = "-" if found["spread"] is None else f"{found['spread']:.3f}"
+    return (
+        f"over {len(found['seeds'])} seeds: {split} {metric} {shown(found['mean'])} on average, spread {spread}. This "
+        "interval (t over the seeds) covers chance in training on these rows, that of the model other rows to judge by."
+    )
 
 
 def _intervals(scores: dict[str, Any]) -> str:

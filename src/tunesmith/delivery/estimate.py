@@ -53,12 +53,15 @@ class Estimate:
     peak_bytes: int
     disk_bytes: int
     folds: int = 0
+    seeds: int = 0
     """Trainings besides that of the delivered model; `seconds` is for all of them."""
 
     def __str__(self) -> str:
         what = f"{self.steps} steps"
         if self.folds:
             what = f"{self.folds + 1} trainings: {self.folds} folds, then all rows ({what})"
+        if self.seeds:
+            what = f"{self.seeds + 1} trainings: one a seed ({what} each)"
         lines = [
             recipe_file.dump(self.recipe, self.reasons),
             *self.trains,
@@ -104,13 +107,15 @@ def estimate(recipe: Recipe, objects: Objects, tell: Tell) -> Estimate:
         split = job.recipe.data.split
         folded = split != "auto" and split.name == "kfold"
         folds = each_fold(**split.options) if folded and split != "auto" else []
-        each = reading + (1 - 1 / folds[0]["k"]) * seconds + _judging_cost(_fold(job, folds[0]["k"]))[0] if folds else 0
-        # Folds read the rows and the model again, and so does the model that is delivered after them.
-        seconds = prepared + seconds + judging + len(folds) * each + (reading if folds else 0)
+        others, each = len(folds) or job.recipe.evaluate.seeds - 1, reading + seconds + judging
+        if folds:
+            each = reading + (1 - 1 / folds[0]["k"]) * seconds + _judging_cost(_fold(job, folds[0]["k"]))[0]
+        # They read the rows and the model again, and so does the model that is delivered after them.
+        seconds = prepared + seconds + judging + others * each + (reading if others else 0)
         peak = max(peak, before + judge_bytes + 3 * model)
         trains = tuple(line for phase in job.plan.phases for line in _what_trains(job, net, feed, phase))
         parts = (job.recipe, job.reasons, trains, cadence.total, seconds, peak, needed_bytes(job))
-        return Estimate(*parts, folds=len(folds))
+        return Estimate(*parts, folds=len(folds), seeds=job.recipe.evaluate.seeds - 1)
 
 
 def _fold(job: Job, k: int) -> Job:

@@ -247,7 +247,7 @@ def push(run: Run, repository: str, tell: Tell) -> None:
 
 def forget_if_empty(run: Run, *, resumed: bool) -> None:
     """After an error of the person's before anything was trained, leave no half-made folder behind."""
-    begun = (*run.checkpoints.glob("*"), *run.folds.glob("*"))
+    begun = (*run.checkpoints.glob("*"), *run.folds.glob("*"), *run.seeds.glob("*"))
     if not resumed and not begun and not run.model.exists():
         shutil.rmtree(run.path, ignore_errors=True)
 

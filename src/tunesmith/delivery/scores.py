@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tunesmith.assemble.job import Job, Tell
-from tunesmith.assemble.loaded import load_run
+from tunesmith.assemble.loaded import Loaded, load_run
 from tunesmith.assemble.thresholds import by_label, decided, told
 from tunesmith.delivery.beside import Frozen, beside
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions, outputs_of
+from tunesmith.evaluation.slices import Judged, score_slices
 from tunesmith.evaluation.thresholds import best_thresholds
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
@@ -82,10 +83,22 @@ def metric_names(recipe: Recipe) -> list[str]:
     return [name for name in names if not name.startswith("memory:")]
 
 
-def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any], frozen: Frozen | None) -> None:
+@dataclass(frozen=True)
+class Judgement:
+    """The model as saved and loaded again, the rows of each part that it was judged on, and on the first rank what it
+    predicted for them."""
+
+    loaded: Loaded
+    rows: dict[str, np.ndarray]
+    predictions: dict[str, Predictions] = field(default_factory=dict)
+
+
+def score_run(
+    job: Job, run: Run, tell: Tell, judged: Callable[[dict[str, Any]], dict[str, Any]], frozen: Frozen | None
+) -> Judgement:
     """Predict valid and test with the reloaded model, choose its threshold where the recipe asks for that, learn the
-    baselines, also from what the untouched body gave (`frozen`), and write predictions and scores.json; `judged`: the
-    scores of parts that other runs judged, for the same file."""
+    baselines, also from what the untouched body gave (`frozen`), and write predictions and scores.json; `judged` adds
+    what other runs scored."""
     started = time.perf_counter()
     loaded = load_run(run, replace(job.machine, precision="fp32"), job.objects.model)
     names = metric_names(job.recipe)
@@ -94,9 +107,8 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any], frozen:
     parts = {"valid": job.rows.split.valid, "test": job.rows.split.test}
     if job.rows.cross_validated:
         parts["valid"] = job.rows.split.train
-    for part, rows in parts.items():
-        if not len(rows):
-            continue
+    judgement = Judgement(loaded, {part: rows for part, rows in parts.items() if len(rows)})
+    for part, rows in judgement.rows.items():
         by_folds = part == "valid" and job.rows.cross_validated
         outputs = (
             np.load(run.path / FOLDS_FILE) if by_folds else outputs_of(loaded.net, job.encoded, rows, loaded.machine)
@@ -106,16 +118,21 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any], frozen:
         )
         if not job.machine.first:
             continue
-        predictions = thresholds.decided("", part, predictions)
+        judgement.predictions[part] = predictions = thresholds.decided("", part, predictions)
         predictions.save(run.path / "predictions" / f"{part}.parquet")
         scores[part] = scored(predictions, names, job.select, job.objects.metrics)
         if part == "valid" and thresholds.chosen:
             _keep_threshold(job, run, predictions, scores[part], tell)
-        scores[part] |= beside(job, run, part, predictions, names=names, decided=thresholds.decided, untouched=frozen)
+        scores[part] |= beside(
+            job, run, part, rows, predictions, names=names, decided=thresholds.decided, untouched=frozen
+        )
+        if part == list(judgement.rows)[-1]:
+            scores[part]["slices"] = score_slices(predictions, plain_name(job.select), _sliced(job, rows))
     if job.machine.first:
-        run.write("scores.json", {**scores, **judged})
+        run.write("scores.json", judged(scores))
         run.append_event("score", seconds=round(time.perf_counter() - started, 3))
     job.machine.gather(None)
+    return judgement
 
 
 def scored(
@@ -129,6 +146,12 @@ def scored(
         default = intervals.score(predictions.at(()), [] if mine else [name], mine, classes=False)
         result["default_threshold"] = default
     return result
+
+
+def _sliced(job: Job, rows: np.ndarray) -> Judged:
+    """The rows as slices are made of them."""
+    parts = (job.rows.table, rows, job.rows.inputs, job.rows.modality, job.encoded.lengths)
+    return Judged(*parts, job.recipe.evaluate.slices)
 
 
 def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[str, Any], tell: Tell) -> None:

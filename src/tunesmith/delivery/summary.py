@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from tunesmith.assemble.thresholds import target_of, told
-from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, shown
+from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, over_seeds, shown
 from tunesmith.run import Run
 
-NOT_METRICS = ("classes", "baselines", "baseline_seconds", "against", "default_threshold", "data", "rows")
+NOT_METRICS = ("classes", "baselines", "baseline_seconds", "against", "default_threshold", "data", "rows", "slices")
+NAMED = 3
+"""Slices that are named in the summary at most."""
 
 
 def summary(run: Run) -> str:
@@ -25,7 +28,11 @@ def summary(run: Run) -> str:
         lines = ["", f"{split} {metric}{f', mean of {folds} folds' * bool(folds)}, with 95 % interval:"]
         width = max(map(len, rows))
         lines += [f"  {name:<{width}} {shown(values.get(metric))}" for name, values in rows.items()]
+        lines += filter(None, [over_seeds(scores, metric)])
         lines += _about_threshold(run) if default else []
+        lines += about_slices(scores[split].get("slices", []))
+    if (run.path / "diagnosis.json").is_file():
+        lines += [f"fit:  {run.read('diagnosis.json')['sentence']}"]
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
     place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
     if example.unlabelled and not asked_again(run):
@@ -53,4 +60,16 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     for label, values in scores.get("classes", {}).items():
         parts = "  ".join(f"{name} {shown(value)}" for name, value in values.items() if name != "rows")
         lines.append(f"  {label:<18} {parts}  ({values['rows']} rows)")
-    return lines
+    return lines + about_slices(scores.get("slices", []))
+
+
+def about_slices(slices: Sequence[dict[str, Any]]) -> list[str]:
+    """Which slices are worse than the rest, the surest first; nothing where none is."""
+    worse = sorted((one for one in slices if one["worse"]), key=lambda one: one["p_adjusted"])
+    tested = sum(one["p"] is not None for one in slices)
+    lines = [
+        f"  {one['slice']}: {one['metric']} {shown(one['value_of'])} on {one['rows']} rows, {one['rest']:.3f} elsewhere"
+        for one in worse[:NAMED]
+    ]
+    more = f" (the {NAMED} surest)" if len(worse) > NAMED else ""
+    return [f"worse than elsewhere: {len(worse)} of {tested} slices{more}", *lines] if worse else []

@@ -80,11 +80,31 @@ def score(
     predictions: Predictions, names: Sequence[str], own: Sequence[Own] = (), *, classes: bool = True
 ) -> dict[str, Any]:
     """metric -> {value, low, high} over the rows whose target is known, and `classes` -> label -> metric alike."""
-    result = {name: _interval(predictions, name) for name in names}
-    result |= {metric.__name__: _bca(measure_of(predictions, metric.__name__, own)) for metric in own}
+    result = {name: interval(predictions, name) for name in names}
+    result |= {metric.__name__: interval(predictions, metric.__name__, own) for metric in own}
     if classes and predictions.task.name != "regression":
         result["classes"] = _by_class(predictions)
     return result
+
+
+def interval(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> dict[str, Any]:
+    """{value, low, high} of one metric."""
+    mine = any(metric.__name__ == name for metric in own)
+    shares = None if mine else getattr(plugins.get("metric", name), "shares", None)
+    if shares is None:
+        return _bca(measure_of(predictions, name, own))
+    codes, chances = known(predictions)
+    part, whole = shares(count(codes[None], chances[None], predictions.target), predictions.target)
+    return exact(float(part), float(whole))
+
+
+def gap(first: Predictions, second: Predictions, name: str, own: Sequence[Own] = ()) -> dict[str, Any]:
+    """{value, low, high} of how much better the first predictions score than the second, of other rows: the bootstrap
+    of two independent samples."""
+    sign = 1 if rising(name) else -1
+    point = value(first, name, own) - value(second, name, own)
+    drawn = resamples(first, name, own) - resamples(second, name, own)
+    return _range(sign * point, sign * drawn, np.empty(0))
 
 
 def value(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> float:
@@ -171,15 +191,6 @@ def _own(metric: Own, predictions: Predictions) -> Measure:
         return np.array([float(metric([truth[i] for i in some], [decoded[i] for i in some])) for some in rows.tolist()])
 
     return Measure(values, len(truth), 1, slow=True)
-
-
-def _interval(predictions: Predictions, name: str) -> dict[str, Any]:
-    shares = getattr(plugins.get("metric", name), "shares", None)
-    if shares is None:
-        return _bca(measure_of(predictions, name))
-    codes, chances = known(predictions)
-    part, whole = shares(count(codes[None], chances[None], predictions.target), predictions.target)
-    return exact(float(part), float(whole))
 
 
 def _by_class(predictions: Predictions) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tunesmith.evaluation import intervals
 from tunesmith.evaluation.counting import ranks
 from tunesmith.evaluation.intervals import Own, rising
 from tunesmith.evaluation.predict import Predictions
-from tunesmith.evaluation.resampled import t_quantile, within
+from tunesmith.evaluation.resampled import t_quantile, t_within
 from tunesmith.tasks.task import decided_label, decided_labels
 
 LEVEL, POWER = 0.05, 0.8
@@ -161,7 +161,7 @@ def _counted(num: int, least: float) -> float:
 
 
 def _bootstrap_p(t: float, num_rows: int) -> float:
-    return _two_sided(t) if num_rows >= LIKE_NORMAL else 1 - within(abs(t), num_rows - 1)
+    return _two_sided(t) if num_rows >= LIKE_NORMAL else 1 - t_within(abs(t), num_rows - 1)
 
 
 def _two_sided(z: float) -> float:

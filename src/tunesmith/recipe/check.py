@@ -194,6 +194,9 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
             f"{' and '.join(named)} beside data.split = {recipe.data.split.name}, whose rows all come from data.source"
         )
         problems.append(Problem(what, where, "leave data.split out, or the files: evaluate RUN FILE scores them later"))
+    if recipe.evaluate.seeds > 1 and recipe.data.split != "auto" and recipe.data.split.name == "kfold":
+        what = '"evaluate.seeds" beside data.split = kfold: its folds already train the recipe several times'
+        problems.append(Problem(what, where, "leave one out; or give the folds `repeats`, which draws them again"))
     if recipe.task != "auto" and recipe.task.name == "regression" and "class_weights" in recipe.objective.options:
         problems.append(Problem('"objective.class_weights" has no effect on a regression', where))
     return problems

@@ -13,8 +13,10 @@ SMALL_CLASS = 50
 SMALL_SET = 200
 """Under this many rows too: a tenth of them, set aside, would choose the head and the best step almost by lot."""
 
-MEASURED = ("model.head", "train.micro", "data.augment", "evaluate.threshold")
-"""Left on "auto" here: measured on the rows and written to `measured.json`."""
+MEASURED = dict.fromkeys(
+    ("model.head", "train.micro", "data.augment", "evaluate.threshold"), "measured on the rows: see measured.json"
+) | {"evaluate.slices": "columns of few values, of the rows that are judged: see scores.json"}
+"""Left on "auto" here, and why: what only the rows can tell."""
 
 
 SCALES = {
@@ -56,7 +58,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     if facts.modality == "sound":
         chosen["data.max_length"] = (facts.seconds, f"seconds; the longest sound has {facts.longest}")
     tree = recipe.model_dump()
-    reasons = {path: "measured on the rows: see measured.json" for path in MEASURED if _get(tree, path) == "auto"}
+    reasons = {path: why for path, why in MEASURED.items() if _get(tree, path) == "auto"}
     for path, (value, reason) in chosen.items():
         if _get(tree, path) in ("auto", "all"):
             _put(tree, path, value)

@@ -195,6 +195,11 @@ class Evaluate(Part):
     threshold: Annotated[float, Field(gt=0, lt=1)] | Auto | None = None
     """From which probability on the positive label, or each of several labels, is decided: a number, or "auto", the one
     at which `select` is best on the validation rows. Without it the most probable label, or 0.5 for each of several."""
+    slices: Names | Auto = "auto"
+    """Columns whose values are held against the rest, beside labels, lengths and sizes; "auto": columns of few values
+    that are neither input nor target."""
+    seeds: int = Field(1, ge=1)
+    """How often the recipe is run, each time with another seed: the scores then say how much they differ by."""
 
 
 class Deliver(Part):

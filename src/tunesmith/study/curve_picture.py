@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunesmith.delivery.drawing import COLOURS, INK, Axes, pale
-from tunesmith.study.power_law import Outlook
+from tunesmith.evaluation.power_law import Outlook
 
 Point = tuple[int, float, float, float]
 """Rows, score, and the ends of its interval."""

@@ -14,19 +14,20 @@ import numpy as np
 
 from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.ledger import Entry
+from tunesmith.data.split import nested
 from tunesmith.delivery import drawing
 from tunesmith.delivery.card import shown
 from tunesmith.delivery.estimate import opened
 from tunesmith.delivery.scores import Thresholds, metric_names
 from tunesmith.errors import DataError, Interrupted
 from tunesmith.evaluation import intervals
+from tunesmith.evaluation.power_law import Outlook, look_ahead
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.pipeline import measured, train
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
 from tunesmith.signals import terminable
 from tunesmith.study import curve_picture
-from tunesmith.study.power_law import Outlook, look_ahead
 from tunesmith.training.machine import is_first
 
 Tell = Callable[[str], None]
@@ -128,11 +129,7 @@ def part_of(rows: Rows, share: Fraction) -> Rows:
     if len(train) < FEWEST:
         what = f"{len(train)} training rows are too few for a learning curve"
         raise DataError(what, where=rows.table.source, remedy=f"{FEWEST} or more")
-    classes = np.zeros(len(train), np.int64) if rows.labels is None else rows.labels[train]
-    order = np.lexsort((rows.table.hashes[train], classes))
-    _, starts, counts = np.unique(classes[order], return_index=True, return_counts=True)
-    rank = np.arange(len(train)) - np.repeat(starts, counts)
-    kept = np.sort(train[order[(rank == 0) | (rank + 0.5 < float(share) * np.repeat(counts, counts))]])
+    kept = train[nested(rows.table.hashes[train], None if rows.labels is None else rows.labels[train], share)]
     left_out = Entry("train", "curve", "dropped", len(train) - len(kept), f"{share} of the rows train")
     ledger = rows.ledger.with_entries([left_out])
     return replace(rows, split=replace(rows.split, train=kept), ledger=ledger).recounted()

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from tunesmith.data import histograms, media
 from tunesmith.data.encoded import keys_of_items
+from tunesmith.data.shapes import GREY, ORIENTATION, shape
 from tunesmith.data.table import Table
 from tunesmith.errors import DataError, RecipeError, nearest
 from tunesmith.files import require_space
@@ -30,15 +31,12 @@ Decoded = tuple[np.ndarray | None, str]
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 """An image of more pixels is decoded at a smaller scale where its format allows that, and refused beyond twice as many:
 a small file may hold a picture that fills the memory."""
-ORIENTATION = 0x0112
-"""The EXIF tag that says how a camera was held."""
 LEARNT_FROM = 1000
 """Mean and spread are learnt from so many training images at most."""
 OWN_SIZE = 64
 """The side to which images are brought for a net that states no size, unless all of them are alike and no larger."""
 STATED = ("size", "channels", "mean", "std", "resize")
 MOMENTS = (("image_mean", 0.0), ("image_std", 1.0))
-GREY = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L")
 IN_MEMORY_BYTES = 256 << 20
 """Pixels of all images together lie on disk beyond so many bytes."""
 
@@ -247,7 +245,7 @@ def learnt(
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), LEARNT_FROM)).astype(int)]
     if table.arrow is None:
         some = some[:20]
-    shapes = list(filter(None, (_shape(value) for value in media.values_of(table, inputs[0], some))))
+    shapes = list(filter(None, (shape(value) for value in media.values_of(table, inputs[0], some))))
     if not shapes:
         first = int(some[0])
         value = media.values_of(table, inputs[0], [first])[0]
@@ -268,25 +266,6 @@ def learnt(
         spread = values.std(1).clamp(min=1e-3)
         moments = [tuple(round(float(number), 6) for number in found) for found in (values.mean(1), spread)]
     return replace(blank, mean=moments[0], std=moments[1])
-
-
-def _shape(value: Any) -> tuple[int, int, int] | None:
-    """Channels, height and width of an image, from its header alone; None where it cannot be read."""
-    try:
-        source = media.opened(value)
-        if hasattr(source, "shape"):
-            shape = tuple(int(number) for number in source.shape)
-            if len(shape) == 2:
-                return (1, *shape)
-            return shape if shape[0] <= 4 else (shape[2], *shape[:2])  # type: ignore[return-value]
-        if isinstance(source, Image.Image):
-            return (1 if source.mode in GREY else 3, source.height, source.width)
-        with Image.open(source) as image:
-            turned = image.getexif().get(ORIENTATION, 1) > 4
-            size = (image.width, image.height) if turned else (image.height, image.width)
-            return (1 if image.mode in GREY else 3, *size)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
 
 
 def _processed(processor: Any, image: Image.Image, name: str, *, raw: bool) -> np.ndarray:

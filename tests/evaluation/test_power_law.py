@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tunesmith.study.power_law import look_ahead
+from tunesmith.evaluation.power_law import look_ahead
 
 SIZES = [100, 200, 400, 800]
 
