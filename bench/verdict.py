@@ -1,4 +1,4 @@
-"""Does a run name the right winner? Baselines, `head` and `full` at 8, 64 and all rows per class, and what it says.
+"""Whether a run names the right winner: baselines, `head` and `full` at 8, 64 and all rows per class, and what it says.
 
 MiniLM on TREC and SST-2 sentences, `--test` rows of each test set. Two runs a line, all but the strategy on "auto".
 Results are appended to a file as they come. Run: python bench/verdict.py --results verdict.jsonl"""
