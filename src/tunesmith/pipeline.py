@@ -18,7 +18,7 @@ from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
 from tunesmith.choices import Folds, HeldOut
-from tunesmith.delivery import attempts, folder, scores
+from tunesmith.delivery import attempts, folder, scores, temperature
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
 from tunesmith.evaluation.intervals import rising
@@ -60,6 +60,7 @@ def run_recipe(
             job = measured(job, run, tell)
             tell(f"run folder: {run.path}")
             net = train(job, run, tell, quiet)
+            temperature.calibrate(job, run, net, tell)
             folder.save_model(job, run, net)
             scores.score_run(job, run, tell, judged or {})
             folder.finish(job, run, tell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,9 @@ to predict `{{ columns | join("`, `") }}` from `{{ inputs | join("`, `") }}`.
 No row was set aside, so nothing was scored.
 {% endfor %}
 In brackets: 95 % intervals ({{ intervals }}). {{ caution }}
+{%- for line in believed %}
+{{ "\n" if loop.first }}- {{ line }}
+{%- endfor %}
 
 {% if labels -%}
 Labels, in order: {{ labels }}.
@@ -183,8 +187,18 @@ def asked_again(run: Run) -> bool:
     return there and _library(run) == "torch" and run.network["model"]["name"].startswith("memory:")
 
 
-def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str], modality: str) -> None:
-    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model."""
+def write(
+    run: Run,
+    recipe: Recipe,
+    task: Task,
+    target: Target,
+    num_rows: dict[str, str],
+    modality: str,
+    *,
+    believed: Sequence[str] = (),
+) -> None:
+    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model. `believed`: lines on how far
+    its probabilities can be."""
     plain = (run.path / "network.json").is_file()
     own = run.measured["head"]["name"] == "own"
     inputs = () if recipe.data.inputs == "auto" else recipe.data.inputs
@@ -222,6 +236,7 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             folds=num_folds(scores),
             intervals=_intervals(scores),
             caution=_caution(scores, "threshold" in run.measured),
+            believed=believed,
             threshold=_about_threshold(run, target, scores),
             thresholds=by_label(target),
             chances={label: round(1 / len(target.labels), 2) for label in target.labels},
@@ -293,7 +308,7 @@ def _about_threshold(run: Run, target: Target, scores: dict[str, Any]) -> str:
         label, count = min(chosen["rows_with_label"].items(), key=lambda item: item[1])
         rows = f"{chosen['rows']} {chosen['chosen_on']} rows, {count} of them `{label}`"
         lines.append(
-            f"Chosen as best for {chosen['metric']} on {rows}; the score of these rows is optimistic therefore."
+            f"Chosen as best for {chosen['asked']} on {rows}; the score of these rows is optimistic therefore."
         )
         lines.append("Each baseline has its own, chosen in the same way.")
     without = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from tunesmith import plugins
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.loaded import load_run
 from tunesmith.assemble.thresholds import by_label, decided, told
+from tunesmith.delivery import probabilities
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
-from tunesmith.evaluation.predict import Predictions, outputs_of
-from tunesmith.evaluation.thresholds import best_thresholds
+from tunesmith.evaluation.predict import Predictions, of_probabilities, outputs_of
+from tunesmith.evaluation.thresholds import chosen, reaching
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
-from tunesmith.tasks.task import Task
 
 FOLDS_FILE = "predictions/folds.npy"
 OF_ARRAYS = {"tfidf_logistic": "plain_logistic", "tfidf_ridge": "plain_ridge"}
@@ -40,10 +40,11 @@ class Thresholds:
 
     def decided(self, name: str, part: str, predictions: Predictions) -> Predictions:
         """The predictions as they are decided; those of valid choose."""
-        if self.job.recipe.evaluate.threshold != "auto":
+        rule = self.job.recipe.evaluate.threshold
+        if not isinstance(rule, str):
             return predictions
         if part == "valid":
-            self.chosen[name] = best_thresholds(predictions, plain_name(self.job.select), self.job.objects.metrics)
+            self.chosen[name] = chosen(predictions, rule, plain_name(self.job.select), self.job.objects.metrics)
         return predictions.at(self.chosen[name])
 
 
@@ -61,9 +62,10 @@ def value_of_outputs(job: Job, codes: np.ndarray, outputs: np.ndarray) -> float:
 def _deciding(job: Job, codes: np.ndarray, outputs: np.ndarray) -> Predictions:
     """Outputs as they are decided during training."""
     predictions = Predictions(np.arange(len(codes)).astype(str), codes, outputs, job.rows.task, job.rows.target)
-    if job.recipe.evaluate.threshold != "auto":
+    rule = job.recipe.evaluate.threshold
+    if not isinstance(rule, str):
         return predictions
-    return predictions.at(best_thresholds(predictions, plain_name(job.select), job.objects.metrics))
+    return predictions.at(chosen(predictions, rule, plain_name(job.select), job.objects.metrics))
 
 
 def plain_name(select: str) -> str:
@@ -105,7 +107,9 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any]) -> None
             continue
         by_folds = part == "valid" and job.rows.cross_validated
         outputs = (
-            np.load(run.path / FOLDS_FILE) if by_folds else outputs_of(loaded.net, job.encoded, rows, loaded.machine)
+            np.load(run.path / FOLDS_FILE) / probabilities.temperature_of(run.measured)
+            if by_folds
+            else outputs_of(loaded.net, job.encoded, rows, loaded.machine)
         )
         predictions = Predictions(
             job.rows.table.ids()[rows], job.rows.codes[rows], outputs, job.rows.task, job.rows.target
@@ -115,6 +119,7 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any]) -> None
         predictions = thresholds.decided("", part, predictions)
         predictions.save(run.path / "predictions" / f"{part}.parquet")
         scores[part] = scored(predictions, names, job.select, job.objects.metrics)
+        scores[part] |= probabilities.figures(run, part, predictions)
         if part == "valid" and thresholds.chosen:
             _keep_threshold(job, run, predictions, scores[part], tell)
         scores[part]["baselines"] = _baselines(job, run, part, rows, names, thresholds)
@@ -146,8 +151,12 @@ def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[s
     num_rows = {label: int(count) for label, count in zip(decided(target), has.sum(0), strict=True)}
     before, after = scores["default_threshold"][name]["value"], scores[name]["value"]
     rows = "cross-validated" if job.rows.cross_validated else "valid"
-    kept = {
+    rule = job.recipe.evaluate.threshold
+    assert isinstance(rule, str)
+    asked = name if rule == "auto" else rule
+    kept: dict[str, Any] = {
         "metric": name,
+        "asked": asked,
         "thresholds": by_label(target),
         "chosen_on": rows,
         "rows": len(codes),
@@ -155,10 +164,19 @@ def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[s
         "value": after,
         "default_value": before,
     }
+    if rule != "auto":
+        reached = dict(zip(decided(target), reaching(predictions, rule), strict=True))
+        kept["reached"] = {label: asdict(each) for label, each in reached.items()}
     run.write("measured.json", run.measured | {"threshold": kept})
-    tell(f"threshold, chosen for {name} on {len(codes)} {rows} rows: {told(target)}")
+    tell(f"threshold, chosen for {asked} on {len(codes)} {rows} rows: {told(target)}")
     shown = ["-" if value is None else f"{value:.3f}" for value in (after, before)]
     tell(f"  {rows} {name} {shown[0]}, without it {shown[1]}; optimistic, for the same rows chose the threshold")
+    for label, best in kept.get("reached", {}).items():
+        if not best["reached"]:
+            tell(
+                f'  no threshold has {rule} for "{label}" on these rows; taken is the best, which has precision '
+                f"{best['precision']:.3f} and recall {best['recall']:.3f}"
+            )
     few = {label: min(count, len(codes) - count) for label, count in num_rows.items()}
     least = min(few, key=lambda label: few[label])
     if few[least] < FEW:
@@ -189,7 +207,7 @@ def _baselines(
         for fitting, held in folds:
             outputs[held] = _learn(job, learn, train[fitting], rows[held])
         predictions = Predictions(
-            job.rows.table.ids()[rows], job.rows.codes[rows], outputs, _of_probabilities(job.rows.task), job.rows.target
+            job.rows.table.ids()[rows], job.rows.codes[rows], outputs, of_probabilities(job.rows.task), job.rows.target
         )
         predictions = thresholds.decided(name, part, predictions)
         found[name] = intervals.score(predictions, names, job.objects.metrics, classes=False)
@@ -211,8 +229,3 @@ def _learn(job: Job, learn: Callable[[Learnable], np.ndarray], train: np.ndarray
     known, wanted = (job.encoder.plain(job.rows.table, job.rows.inputs, rows) for rows in (train, asked))
     categorical = getattr(job.encoder, "categorical", ())
     return learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical))
-
-
-def _of_probabilities(task: Task) -> Task:
-    """The task for predictions that are probabilities already."""
-    return replace(task, probabilities=lambda outputs: outputs)

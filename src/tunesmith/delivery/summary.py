@@ -6,10 +6,11 @@ import shlex
 from typing import Any
 
 from tunesmith.assemble.thresholds import target_of, told
+from tunesmith.delivery import probabilities
 from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, shown
 from tunesmith.run import Run
 
-NOT_METRICS = ("classes", "baselines", "default_threshold", "data", "rows")
+NOT_METRICS = ("classes", "baselines", "default_threshold", "calibration", "data", "rows")
 
 
 def summary(run: Run) -> str:
@@ -25,6 +26,7 @@ def summary(run: Run) -> str:
         lines = ["", f"{split} {metric}{f', mean of {folds} folds' * bool(folds)}, with 95 % interval:"]
         lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in rows.items()]
         lines += _about_threshold(run) if default else []
+        lines += probabilities.lines(scores[split])
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
     place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
     if example.unlabelled and not asked_again(run):
@@ -37,7 +39,7 @@ def summary(run: Run) -> str:
 
 def _about_threshold(run: Run) -> list[str]:
     """What is decided, and that model/ does not do it."""
-    own = "; each baseline has its own" if run.recipe.evaluate.threshold == "auto" else ", for the baselines too"
+    own = "; each baseline has its own" if isinstance(run.recipe.evaluate.threshold, str) else ", for the baselines too"
     return [
         f"threshold: {told(target_of(run))}{own}",
         "model/ alone does not know of it: model/README.md says how to apply it",
@@ -52,4 +54,4 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     for label, values in scores.get("classes", {}).items():
         parts = "  ".join(f"{name} {shown(value)}" for name, value in values.items() if name != "rows")
         lines.append(f"  {label:<18} {parts}  ({values['rows']} rows)")
-    return lines
+    return lines + probabilities.lines(scores)

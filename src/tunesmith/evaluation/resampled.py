@@ -13,14 +13,18 @@ from typing import Any
 
 def over_folds(scores: Sequence[Any], ratio: float) -> Any:
     """The scores of folds, trees of the same form, as one: each metric with its mean, its interval, and the values of
-    the `folds` (None where a fold does not define it); `rows` are added up. `ratio`: rows tested / rows trained on."""
+    the `folds` (None where a fold does not define it); `rows` are added up, and what has no mean (texts, lists, parts
+    without a metric) is left out. `ratio`: rows tested / rows trained on."""
     known = [score for score in scores if score is not None]
     if "value" in known[0]:
         return resampled([None if score is None else score["value"] for score in scores], ratio)
     found: dict[str, Any] = {}
     for key in dict.fromkeys(key for score in known for key in score):
         parts = [None if score is None else score.get(key) for score in scores]
-        found[key] = sum(part or 0 for part in parts) if key == "rows" else over_folds(parts, ratio)
+        if key == "rows":
+            found[key] = sum(part or 0 for part in parts)
+        elif all(part is None or isinstance(part, dict) for part in parts) and (mean := over_folds(parts, ratio)):
+            found[key] = mean
     return found
 
 

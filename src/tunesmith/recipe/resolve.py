@@ -13,7 +13,7 @@ SMALL_CLASS = 50
 SMALL_SET = 200
 """Under this many rows too: a tenth of them, set aside, would choose the head and the best step almost by lot."""
 
-MEASURED = ("model.head", "train.micro", "data.augment", "evaluate.threshold")
+MEASURED = ("model.head", "train.micro", "data.augment", "evaluate.threshold", "evaluate.temperature")
 """Left on "auto" here: measured on the rows and written to `measured.json`."""
 
 
@@ -55,6 +55,8 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         chosen["data.max_length"] = _max_length(facts)
     if facts.modality == "sound":
         chosen["data.max_length"] = (facts.seconds, f"seconds; the longest sound has {facts.longest}")
+    if facts.task == "regression":
+        chosen["evaluate.temperature"] = (1.0, "a value has no probability")
     tree = recipe.model_dump()
     reasons = {path: "measured on the rows: see measured.json" for path in MEASURED if _get(tree, path) == "auto"}
     for path, (value, reason) in chosen.items():
