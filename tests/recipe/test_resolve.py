@@ -54,9 +54,14 @@ MEASURING = {"data": {"source": "rows.csv", "augment": "auto"}, "evaluate": {"th
 
 def test_nothing_stays_on_auto_but_what_is_measured():
     resolved, _ = resolve(_recipe(), FACTS)
-    assert _auto(resolved) == {"model.head", "train.micro"}
+    assert _auto(resolved) == {"model.head", "train.micro", "evaluate.temperature"}
     resolved, _ = resolve(_recipe(**MEASURING), FACTS)
     assert _auto(resolved) == set(MEASURED)
+
+
+def test_values_have_no_temperature():
+    resolved, reasons = resolve(_recipe(), dataclasses.replace(FACTS, task="regression"))
+    assert resolved.evaluate.temperature == 1 and "no probability" in reasons["evaluate.temperature"]
 
 
 def test_every_filled_field_has_a_reason_and_given_fields_are_kept():

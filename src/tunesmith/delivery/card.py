@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
 from tunesmith.assemble.thresholds import by_label
+from tunesmith.delivery import probabilities
+from tunesmith.evaluation.intervals import shown
 from tunesmith.files import write_text
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
@@ -187,18 +188,8 @@ def asked_again(run: Run) -> bool:
     return there and _library(run) == "torch" and run.network["model"]["name"].startswith("memory:")
 
 
-def write(
-    run: Run,
-    recipe: Recipe,
-    task: Task,
-    target: Target,
-    num_rows: dict[str, str],
-    modality: str,
-    *,
-    believed: Sequence[str] = (),
-) -> None:
-    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model. `believed`: lines on how far
-    its probabilities can be."""
+def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str], modality: str) -> None:
+    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model."""
     plain = (run.path / "network.json").is_file()
     own = run.measured["head"]["name"] == "own"
     inputs = () if recipe.data.inputs == "auto" else recipe.data.inputs
@@ -236,7 +227,7 @@ def write(
             folds=num_folds(scores),
             intervals=_intervals(scores),
             caution=_caution(scores, "threshold" in run.measured),
-            believed=believed,
+            believed=probabilities.lines(scores.get("test", scores.get("valid", {}))),
             threshold=_about_threshold(run, target, scores),
             thresholds=by_label(target),
             chances={label: round(1 / len(target.labels), 2) for label in target.labels},
@@ -342,20 +333,6 @@ def _caution(scores: dict[str, Any], threshold: bool) -> str:
         chose = "the head, when to stop and the threshold" if threshold else "the head and when to stop"
         return f"The test rows chose nothing; the valid rows chose {chose}." if len(scores) > 1 else ""
     return "The valid rows chose the model, so their scores are somewhat better than new rows will give."
-
-
-def shown(interval: dict[str, Any] | None) -> str:
-    """A value with its interval for people.
-
-    >>> shown({"value": 0.9, "low": 0.85, "high": 0.94})
-    '0.900 [0.850, 0.940]'
-    """
-    if interval is None or interval["value"] is None:
-        return "-"
-    value, low, high = interval["value"], interval["low"], interval["high"]
-    digits = 3 if abs(value) < 1000 else 0
-    spread = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{value:.{digits}f}{spread}"
 
 
 def _table(scores: dict[str, Any], metrics: list[str]) -> dict[str, list[str]]:

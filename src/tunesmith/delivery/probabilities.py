@@ -8,10 +8,10 @@ import numpy as np
 
 from tunesmith.assemble.loaded import Loaded
 from tunesmith.assemble.thresholds import decided
-from tunesmith.delivery.card import shown
 from tunesmith.errors import RecipeError
 from tunesmith.evaluation import calibration, conformal, intervals
 from tunesmith.evaluation.calibration import Decisions
+from tunesmith.evaluation.intervals import shown
 from tunesmith.evaluation.predict import Predictions
 from tunesmith.evaluation.temperature import divided
 from tunesmith.evaluation.thresholds import reached_at, reaching

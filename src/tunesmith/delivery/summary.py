@@ -7,7 +7,8 @@ from typing import Any
 
 from tunesmith.assemble.thresholds import target_of, told
 from tunesmith.delivery import probabilities
-from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, shown
+from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds
+from tunesmith.evaluation.intervals import shown
 from tunesmith.run import Run
 
 NOT_METRICS = ("classes", "baselines", "default_threshold", "calibration", "data", "rows")

@@ -1,4 +1,4 @@
-"""The temperature: by which one number outputs are divided so that their probabilities come true (Guo et al. 2017)."""
+"""The temperature: the number by which outputs are divided so that their probabilities come true."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from tunesmith.evaluation.predict import Predictions
 from tunesmith.seeds import fold
 
-COOLEST, HOTTEST = 0.1, 10.0
-"""No temperature lies beyond; one at an end is not bounded by its rows."""
+COOLEST, HOTTEST, NEAR = 0.1, 10.0, 1.001
+"""No temperature lies beyond; one that is as near to an end is not bounded by its rows."""
 
 HALVINGS = 60
 """After so many a double knows no number between the ends."""
@@ -53,7 +53,7 @@ def fitted(predictions: Predictions) -> Fitted:
     for part in range(FOLDS):
         values.append(temperature(predictions.take(rows[parts != part])))
         losses[parts == part] = log_losses(divided(predictions.take(rows[parts == part]), values[-1]))
-    if not COOLEST < min(values) <= max(values) < HOTTEST:
+    if not COOLEST * NEAR < min(values) <= max(values) < HOTTEST / NEAR:
         return Fitted(value, False, "the rows do not bound it: hardly one is wrong, or hardly one is told apart")
     random = np.random.Generator(np.random.PCG64(fold(0, "temperature", len(rows))))
     gains = plain - losses
@@ -64,7 +64,7 @@ def fitted(predictions: Predictions) -> Fitted:
 
 
 def temperature(predictions: Predictions) -> float:
-    """The temperature at which the log loss of the rows is least.
+    """The temperature at which the log loss of the rows is least (Guo et al. 2017).
 
     It is convex in 1 / T, where its slope is the sum of `(probability - truth) * output`: that is halved to zero."""
     assert predictions.codes is not None
@@ -75,7 +75,7 @@ def temperature(predictions: Predictions) -> float:
         middle = (cool + hot) / 2
         slope = ((predictions.task.probabilities(outputs / np.exp(middle)) - truth) * outputs).sum()
         cool, hot = (middle, hot) if slope > 0 else (cool, middle)
-    return float(np.exp((cool + hot) / 2).clip(COOLEST, HOTTEST))
+    return float(np.exp((cool + hot) / 2))
 
 
 def divided(predictions: Predictions, value: float) -> Predictions:

@@ -11,8 +11,8 @@ from typing import Any
 from tunesmith.assemble.rows import Objects
 from tunesmith.data.split import each_fold
 from tunesmith.delivery import estimate, folder
-from tunesmith.delivery.card import shown
 from tunesmith.errors import Interrupted, TunesmithError
+from tunesmith.evaluation.intervals import shown
 from tunesmith.evaluation.resampled import over_folds
 from tunesmith.files import remove_folder, sweep
 from tunesmith.pipeline import run_recipe

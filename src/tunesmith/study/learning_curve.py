@@ -15,11 +15,11 @@ import numpy as np
 from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.ledger import Entry
 from tunesmith.delivery import drawing
-from tunesmith.delivery.card import shown
 from tunesmith.delivery.estimate import opened
 from tunesmith.delivery.scores import Thresholds, metric_names
 from tunesmith.errors import DataError, Interrupted
 from tunesmith.evaluation import intervals
+from tunesmith.evaluation.intervals import shown
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.pipeline import measured, train
 from tunesmith.recipe.schema import Recipe
