@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tunesmith.recipe import file
+from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.facts import Facts
 from tunesmith.recipe.resolve import MEASURED, resolve
 from tunesmith.recipe.schema import Part
@@ -57,6 +58,12 @@ def test_nothing_stays_on_auto_but_what_is_measured():
     assert _auto(resolved) == {"model.head", "train.micro", "evaluate.temperature"}
     resolved, _ = resolve(_recipe(**MEASURING), FACTS)
     assert _auto(resolved) == set(MEASURED)
+
+
+def test_a_run_that_never_evaluates_has_no_patience_so_that_its_recipe_is_one_that_can_go_on():
+    resolved, reasons = resolve(_recipe(train={"every": {"evaluate": "never"}}), FACTS)
+    assert resolved.train.patience == 0 and "nothing is evaluated" in reasons["train.patience"]
+    check_recipe(resolved)
 
 
 def test_values_have_no_temperature():

@@ -45,7 +45,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "train.precision": (facts.precision, f"what {facts.device} is fast at"),
         "train.cache": (facts.precision, "the run's precision"),
         "train.device": (facts.device, "found on this machine"),
-        "train.patience": _patience(facts),
+        "train.patience": _patience(recipe, facts),
         "train.every.evaluate": ("1 epoch", "once per pass over the rows"),
         "train.every.save": ("1 epoch", "once per pass over the rows"),
         "evaluate.metrics": (facts.metrics, "what the task reports"),
@@ -163,7 +163,9 @@ def _warmup(recipe: Recipe) -> tuple[str, str]:
     return "10 %", "a tenth of the steps (Devlin et al. 2019)"
 
 
-def _patience(facts: Facts) -> tuple[int, str]:
+def _patience(recipe: Recipe, facts: Facts) -> tuple[int, str]:
+    if recipe.train.every.evaluate == "never":
+        return 0, "nothing is evaluated while training"
     if facts.num_valid == 0:
         return 0, "no validation rows: the length comes from cross-validation"
     if not facts.pretrained:
