@@ -236,7 +236,8 @@ def test_the_folds_of_a_run_are_calibrated_and_their_figures_averaged(tmp_path):
     run, _ = fit(noisy(300), tmp_path / "run", "data.split={name = 'kfold', k = 2}", "train.length=3 epochs")
     found = run.scores["test"]["calibration"]
     assert len(found["ece"]["folds"]) == 2 and found["ece"]["value"] == pytest.approx(np.mean(found["ece"]["folds"]))
-    assert "bins" not in found and "probabilities: ECE 0." in summary(run)
+    assert "bins" not in found and found["sets"]["coverage_asked"] == 0.9
+    assert "probabilities: ECE 0." in summary(run) and "sets of labels for 90%: they hold" in summary(run)
 
 
 def test_predict_gives_sets_that_hold_the_label_as_often_as_is_asked(calibrated, tunesmith, tmp_path):
@@ -258,7 +259,7 @@ def test_values_have_intervals(tmp_path):
     run, _ = fit(numbers(), tmp_path / "run", 'evaluate.metrics=["mae"]', "train.length=10 epochs", target="y")
     found = run.scores["test"]["calibration"]["intervals"]
     assert found["coverage"]["low"] < 0.9 and found["coverage"]["value"] == pytest.approx(0.9, abs=0.09)
-    assert "temperature" not in run.measured and "it holds the truth in" in summary(run)
+    assert "temperature" not in run.measured and "they hold the value in" in summary(run)
     table = package.predict(run, numbers(), coverage=0.9)
     low, value, high = (table[name].to_numpy() for name in ("prediction_low", "prediction", "prediction_high"))
     assert value - low == pytest.approx(np.full(300, found["half_width"]))

@@ -24,6 +24,10 @@ ASKED = ("precision >= 0.9", "precision >= 0.95", "recall >= 0.9", "recall >= 0.
 """The operating points that are told of each label that a threshold decides."""
 
 
+SHOWN = 0.8
+"""The coverage of the one point of the abstention curve that is told in words."""
+
+
 def temperature_of(measured: dict[str, Any]) -> float:
     """What the outputs of a Run were divided by."""
     found = measured.get("temperature")
@@ -88,21 +92,20 @@ def lines(scores: dict[str, Any]) -> list[str]:
     if "ece" in found:
         told.append(f"probabilities: ECE {shown(found['ece'])}{_about_temperature(found['temperature'])}")
     if sets := found.get("sets"):
+        size = f", {sets['mean_size']:.2f} labels on average" if "mean_size" in sets else ""
         told.append(
-            f"sets of labels for {sets['coverage_asked']:.0%}: they hold the label in {shown(sets['coverage'])}, "
-            f"{sets['mean_size']:.2f} labels on average"
+            f"sets of labels for {sets['coverage_asked']:.0%}: they hold the label in {shown(sets['coverage'])}{size}"
         )
     if around := found.get("intervals"):
+        size = f" (+- {around['half_width']:.4g})" if "half_width" in around else ""
         told.append(
-            f"value +- {around['half_width']:.4g} for {around['coverage_asked']:.0%}: it holds the truth in "
-            f"{shown(around['coverage'])}"
+            f"intervals for {around['coverage_asked']:.0%}{size}: they hold the value in {shown(around['coverage'])}"
         )
-    if "abstention" in found:
-        points = found["abstention"]["points"]
-        half = min(points, key=lambda point: abs(point["coverage"] - 0.8))
+    if points := found.get("abstention", {}).get("points"):
+        some = next(point for point in points if point["coverage"] == SHOWN)
         told.append(
-            f"of the surest {half['coverage']:.0%} (confidence {half['confidence']:.3f} and more) "
-            f"{half['accuracy']:.3f} are right, of all {points[0]['accuracy']:.3f}"
+            f"of the surest {SHOWN:.0%} (confidence {some['confidence']:.3f} and more) {some['accuracy']:.3f} are right, "
+            f"of all {points[0]['accuracy']:.3f}"
         )
     return told
 
