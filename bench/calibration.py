@@ -1,8 +1,8 @@
 """What calibration brings: TREC and SST-2, 1,000 rows each, MiniLM; test figures off and on, sets, abstention.
 
-500 other rows choose the step, the temperature and the sets, up to 1,000 test. Everything else is on "auto". Results are
-appended to a file as they come, and those in it are not measured again; the table is printed from the file. The data are
-read from a folder (by default ../shared/data beside the repository).
+500 other rows choose the step, the temperature and the sets, up to 1,000 test. Everything else is on "auto". Results
+are appended to a file as they come; those in it are not measured again; the table is printed from the file. The data
+are read from a folder (by default ../shared/data beside the repository).
 Run: python bench/calibration.py --strategies head --results calibration.jsonl"""
 
 from __future__ import annotations
@@ -90,10 +90,9 @@ def sets(run: Any, rows: Path, target: str, coverage: float) -> tuple[float, flo
 
 def table(results: list[dict[str, Any]]) -> str:
     """One line a fit."""
-    lines = [
-        "| data, strategy | temperature | ECE off, on (by chance) | log loss off, on | Brier off, on | sets: got, size |"
-    ]
-    lines[0] += " area of abstention; accuracy of all, of the surest 80 % |"
+    names = ("data, strategy", "temperature", "ECE off, on (by chance)", "log loss off, on", "Brier off, on")
+    names += ("sets: got, size", "area of abstention; accuracy of all, of the surest 80 %")
+    lines = [f"| {' | '.join(names)} |"]
     lines.append("|---" * 7 + "|")
     for result in results:
         found = result["temperature"]

@@ -104,8 +104,8 @@ def lines(scores: dict[str, Any]) -> list[str]:
     if points := found.get("abstention", {}).get("points"):
         some = next(point for point in points if point["coverage"] == SHOWN)
         told.append(
-            f"of the surest {SHOWN:.0%} (confidence {some['confidence']:.3f} and more) {some['accuracy']:.3f} are right, "
-            f"of all {points[0]['accuracy']:.3f}"
+            f"of the surest {SHOWN:.0%} (confidence {some['confidence']:.3f} and more) {some['accuracy']:.3f} are right"
+            f", of all {points[0]['accuracy']:.3f}"
         )
     return told
 
