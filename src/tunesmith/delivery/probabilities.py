@@ -23,7 +23,6 @@ COVERAGE = 0.9
 ASKED = ("precision >= 0.9", "precision >= 0.95", "recall >= 0.9", "recall >= 0.95")
 """The operating points that are told of each label that a threshold decides."""
 
-
 SHOWN = 0.8
 """The coverage of the one point of the abstention curve that is told in words."""
 

@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.delivery.scores import FOLDS_FILE
@@ -73,6 +72,5 @@ def _folded(job: Job, net: Tunable, temperature: float) -> bool:
     after = outputs_of(net, job.encoded, rows, machine)
     if np.allclose(after * temperature, before, rtol=1e-3, atol=1e-4 * float(np.abs(before).max())):
         return True
-    with torch.no_grad():
-        layer.load_state_dict(untouched)
+    layer.load_state_dict(untouched)
     return False
