@@ -229,12 +229,15 @@ def predict(
         str, typer.Option("-o", "--out", help="A .csv, .tsv, .jsonl or .parquet file; - is standard output.")
     ] = "-",
     proba: Annotated[bool, typer.Option("--proba", help="A probability for every label, too.")] = False,
+    coverage: Annotated[
+        float | None, typer.Option(help="Sets of labels (or intervals) that hold the truth in this share: 0.9.")
+    ] = None,
     device: Device = None,
 ) -> None:
     """Predict every row: the input's columns and `prediction`."""
     import tunesmith
 
-    rows = tunesmith.predict(run, data, out, proba=proba, device=device or "auto")
+    rows = tunesmith.predict(run, data, out, proba=proba, coverage=coverage, device=device or "auto")
     if out != "-":
         print(f"wrote {rows.num_rows} rows to {out}", file=sys.stderr)
 

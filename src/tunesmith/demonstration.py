@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tunesmith import plugins
-from tunesmith.delivery.card import shown
 from tunesmith.delivery.summary import summary
+from tunesmith.evaluation.intervals import shown
 from tunesmith.run import Run, new_run
 from tunesmith.verbs import Tell, check, fit, load, say
 

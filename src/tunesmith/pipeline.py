@@ -18,7 +18,7 @@ from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
 from tunesmith.choices import Folds, HeldOut
-from tunesmith.delivery import attempts, folder, overfitting, scores
+from tunesmith.delivery import attempts, folder, overfitting, scores, temperature
 from tunesmith.delivery.beside import frozen
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
@@ -62,6 +62,7 @@ def run_recipe(
             tell(f"run folder: {run.path}")
             untouched = frozen(job)
             net = train(job, run, tell, quiet)
+            temperature.calibrate(job, run, net, tell)
             folder.save_model(job, run, net)
             judgement = scores.score_run(job, run, tell, judged, untouched)
             overfitting.diagnose(job, run, judgement, untouched)

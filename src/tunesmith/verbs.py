@@ -18,7 +18,17 @@ from tunesmith.assemble.job import Job
 from tunesmith.assemble.loaded import Loaded, load_run, some
 from tunesmith.assemble.rows import target_values, unseen_labels
 from tunesmith.data.profile import missing_rows
-from tunesmith.delivery import compared, data_report, estimate, label_report, lr_range, plan_table, rows_out, scores
+from tunesmith.delivery import (
+    compared,
+    data_report,
+    estimate,
+    label_report,
+    lr_range,
+    plan_table,
+    probabilities,
+    rows_out,
+    scores,
+)
 from tunesmith.delivery.comparison import Comparison
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
@@ -212,24 +222,27 @@ def predict(
     out: Path | str | None = None,
     *,
     proba: bool = False,
+    coverage: float | None = None,
     device: str = "auto",
     model: nn.Module | None = None,
     tell: Tell = say,
 ) -> pa.Table:
     """Predict every row of `data`: its columns, `prediction`, and `probability_<label>` with `proba`; written to `out`
-    (.csv, .tsv, .jsonl, .parquet; `-` is standard output) when given."""
+    (.csv, .tsv, .jsonl, .parquet; `-` is standard output) when given. With `coverage` also `prediction_set`, the labels
+    that hold the true one in this share of rows like the valid ones, or of a regression `prediction_low` and
+    `prediction_high`."""
     if out is not None:
         rows_out.check_name(str(out))
     loaded = load(run, device=device, model=model)
+    most = None if coverage is None else probabilities.limit_of(loaded.loaded, coverage)
     table = loaded.loaded.table(data)
     for note in table.notes:
         tell(note)
     inputs = loaded.loaded.inputs
     if loaded.loaded.encoder.modality == "text" and (empty := len(missing_rows(table, inputs))):
         tell(f"{table.source}: without {' or '.join(inputs)}, read as an empty text: {empty} of its rows")
-    result = rows_out.with_predictions(table, loaded.loaded.predict_table(table), proba=proba)
-    if table.arrow is not None and result.num_columns < table.arrow.num_columns + 1 + proba * len(loaded.labels):
-        tell(f"{table.source}: its own prediction columns are replaced by the new ones")
+    predictions = loaded.loaded.predict_table(table)
+    result = rows_out.with_predictions(table, predictions, proba=proba, most=most, tell=tell)
     if out is not None:
         rows_out.write(result, str(out))
     return result
@@ -276,6 +289,7 @@ def evaluate(
         tell(f"without {', '.join(absent)}, a function in memory: evaluate(RUN, DATA, metrics=[...]) takes it")
     known_ones = predictions.take(np.flatnonzero(known))
     scored = scores.scored(known_ones, names, run.recipe.evaluate.select, metrics)
+    scored |= probabilities.figures(run, "", known_ones)
     judged = Judged(table, np.arange(len(known)), loaded.inputs, loaded.encoder.modality, encoded.lengths, by)
     scored["slices"] = score_slices(predictions, run.recipe.evaluate.select, judged)
     result = {"data": table.source, "rows": int(known.sum()), **scored}

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from tunesmith.evaluation.predict import outputs_of
+from tunesmith import plugins
+from tunesmith.evaluation.predict import Predictions, of_probabilities, outputs_of
+from tunesmith.tasks.task import Target
 
 
 class Encoded:
@@ -96,3 +98,22 @@ def test_ranks_share_the_rows_each_is_read_once_and_all_get_all(world):
 
 def test_no_rows_give_no_outputs():
     assert len(outputs_of(Net(), Encoded(np.arange(1, 5)), np.array([], dtype=np.int64), Ranks())) == 0
+
+
+KEPT = {
+    "classification": (np.array([1, 0, -1]), np.array([[0.2, 0.8], [0.7, 0.3], [0.5, 0.5]]), ("no", "yes")),
+    "multilabel": (np.array([[1, 0], [0, 0], [1, 1]], np.float32), np.array([[0.9, 0.2]] * 3), ("a", "b")),
+    "regression": (np.array([1.5, np.nan, -2.0]), np.array([[1.0], [2.0], [3.0]]), ("value",)),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_saved_predictions_are_loaded_as_they_were(kind, tmp_path):
+    codes, chances, labels = KEPT[kind]
+    task, target = of_probabilities(plugins.get("task", kind)), Target(("y",), labels)
+    Predictions(np.array(["x", "y", "z"]), codes, chances, task, target).save(tmp_path / "valid.parquet")
+    found = Predictions.load(tmp_path / "valid.parquet", plugins.get("task", kind), target)
+    assert found.ids.tolist() == ["x", "y", "z"]
+    assert found.codes.dtype == codes.dtype
+    np.testing.assert_array_equal(found.codes, codes)
+    np.testing.assert_array_equal(found.probabilities, chances)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tunesmith import plugins
 from tunesmith.evaluation import intervals, thresholds
 from tunesmith.evaluation.predict import Predictions
-from tunesmith.evaluation.thresholds import best_thresholds
+from tunesmith.evaluation.thresholds import best_thresholds, reaching
 from tunesmith.tasks.task import Target
 
 OF_TWO = [name for name in plugins.names("metric") if hasattr(plugins.get("metric", name), "of_counts")]
@@ -232,3 +232,53 @@ def test_a_probability_of_one_is_decided_at_every_threshold():
     assert torch.equal(
         torch.tensor([label == "yes" for label in predictions.at((chosen,)).decoded]), torch.tensor([1, 1, 0]).bool()
     )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 1), CHANCES), min_size=1, max_size=12),
+    st.sampled_from(["precision", "recall"]),
+    st.sampled_from([0.3, 0.5, 0.75, 1.0]),
+)
+def test_the_threshold_of_an_aim_has_it_with_the_best_of_the_other(rows, name, least):
+    codes, chances = zip(*rows, strict=True)
+    predictions = binary(codes, chances)
+    found = reaching(predictions, f"{name} >= {least}")[0]
+    assert value(predictions, (found.threshold,), "precision") == pytest.approx(found.precision)
+    assert value(predictions, (found.threshold,), "recall") == pytest.approx(found.recall)
+    others = [(value(predictions, (cut,), name), cut) for cut in candidates(chances)]
+    able = [cut for reached, cut in others if reached >= least - 1e-9]
+    assert found.reached == bool(able)
+    if able and name == "precision":
+        assert found.recall == pytest.approx(max(value(predictions, (cut,), "recall") for cut in able))
+    elif able:
+        decided = sum(chance >= found.threshold for chance in chances)
+        assert decided == min(sum(chance >= cut for chance in chances) for cut in able)
+    else:
+        assert getattr(found, name) == pytest.approx(max(reached for reached, _ in others))
+
+
+def test_each_of_several_labels_has_its_own_threshold_for_an_aim():
+    codes = [[1, 0], [0, 1], [1, 1], [0, 0]]
+    found = reaching(several(codes, [[0.9, 0.2], [0.4, 0.3], [0.6, 0.8], [0.2, 0.1]]), "precision >= 0.95")
+    assert [each.reached for each in found] == [True, True]
+    assert 0.4 < found[0].threshold <= 0.6 and 0.2 < found[1].threshold <= 0.3
+
+
+def test_an_aim_out_of_reach_has_the_threshold_that_comes_nearest():
+    found = reaching(binary([1, 0, 1, 0], [0.2, 0.9, 0.6, 0.1]), "precision >= 0.95")[0]
+    assert not found.reached and found.precision == pytest.approx(2 / 3) and found.recall == 1
+    assert reaching(binary([0, 0], [0.2, 0.9]), "recall >= 0.9")[0].reached is False
+
+
+def test_an_aim_is_chosen_for_in_place_of_the_metric():
+    predictions = binary([0, 0, 1, 1], [0.2, 0.7, 0.6, 0.9])
+    assert thresholds.chosen(predictions, "auto", "recall") == best_thresholds(predictions, "recall")
+    (found,) = thresholds.chosen(predictions, "precision >= 1", "recall")
+    assert 0.7 < found <= 0.9
+
+
+def test_precision_and_recall_at_given_thresholds_are_those_of_scikit_learn():
+    codes, chances = np.array([0, 1, 1, 0, 1]), np.array([0.2, 0.3, 0.8, 0.6, 0.9])
+    found = thresholds.reached_at(binary(codes, chances), (0.5,))[0]
+    assert found == pytest.approx((sk.precision_score(codes, chances > 0.5), sk.recall_score(codes, chances > 0.5)))

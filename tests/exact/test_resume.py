@@ -250,3 +250,15 @@ def test_a_run_stopped_at_the_step_of_its_early_stop_trains_no_further(tmp_path,
 def test_a_finished_run_has_nothing_to_resume(process, unbroken):
     code, text = process("fit", "--resume", unbroken[0])
     assert code == 0 and "nothing to resume" in text
+
+
+def test_a_run_killed_behind_its_temperature_is_divided_by_it_once(tmp_path, begin, process, unbroken, assert_equal):
+    divided = CADENCE | {"evaluate.temperature": "2.0"}
+    assert begin(tmp_path / "whole", divided)[0] == 0
+    assert begin(tmp_path / "run", divided, signal=signal.SIGKILL, scores=True)[0] == -signal.SIGKILL
+    assert (tmp_path / "run" / "tunesmith.safetensors").is_file()
+    code, text = process("fit", "--resume", tmp_path / "run")
+    assert code == 0, text
+    assert_equal(tmp_path / "run", tmp_path / "whole")
+    own, others = (load_file(folder / "tunesmith.safetensors") for folder in (tmp_path / "run", unbroken[0]))
+    assert torch.equal(own["heads.label.output.weight"] * 2, others["heads.label.output.weight"])

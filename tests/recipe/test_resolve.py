@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tunesmith.recipe import file
+from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.facts import Facts
 from tunesmith.recipe.resolve import MEASURED, resolve
 from tunesmith.recipe.schema import Part
@@ -54,9 +55,20 @@ MEASURING = {"data": {"source": "rows.csv", "augment": "auto"}, "evaluate": {"th
 
 def test_nothing_stays_on_auto_but_what_is_measured():
     resolved, _ = resolve(_recipe(), FACTS)
-    assert _auto(resolved) == {"model.head", "train.micro", "evaluate.slices"}
+    assert _auto(resolved) == {"model.head", "train.micro", "evaluate.temperature", "evaluate.slices"}
     resolved, _ = resolve(_recipe(**MEASURING), FACTS)
     assert _auto(resolved) == set(MEASURED)
+
+
+def test_a_run_that_never_evaluates_has_no_patience_so_that_its_recipe_is_one_that_can_go_on():
+    resolved, reasons = resolve(_recipe(train={"every": {"evaluate": "never"}}), FACTS)
+    assert resolved.train.patience == 0 and "nothing is evaluated" in reasons["train.patience"]
+    check_recipe(resolved)
+
+
+def test_values_have_no_temperature():
+    resolved, reasons = resolve(_recipe(), dataclasses.replace(FACTS, task="regression"))
+    assert resolved.evaluate.temperature == 1 and "no probability" in reasons["evaluate.temperature"]
 
 
 def test_every_filled_field_has_a_reason_and_given_fields_are_kept():

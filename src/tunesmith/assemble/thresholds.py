@@ -20,6 +20,8 @@ def with_threshold(recipe: Recipe, rows: Rows, tell: Callable[[str], None]) -> R
     RecipeError where there is nothing that a threshold could decide, or no row to choose it on."""
     threshold, target = recipe.evaluate.threshold, rows.target
     _tell_of_earlier(recipe, rows, tell)
+    if rows.task.name == "regression" and recipe.evaluate.temperature not in ("auto", 1):
+        raise RecipeError("evaluate.temperature has no effect on a regression", remedy="leave it out")
     if threshold is None:
         return rows
     several = rows.task.name == "multilabel"
@@ -29,9 +31,9 @@ def with_threshold(recipe: Recipe, rows: Rows, tell: Callable[[str], None]) -> R
         if rows.task.name == "regression":
             what, remedy = "evaluate.threshold has no effect on a regression", "leave it out"
         raise RecipeError(what, remedy=remedy)
-    if threshold == "auto":
+    if isinstance(threshold, str):
         if not len(rows.split.valid) and not rows.cross_validated:
-            what = "evaluate.threshold = auto is chosen on validation rows, and no row is set aside"
+            what = f"evaluate.threshold = {threshold} is chosen on validation rows, and no row is set aside"
             raise RecipeError(what, remedy="set data.valid or data.split, or give a number")
         return rows
     return replace(rows, target=target.at([threshold] * (len(target.labels) if several else 1)))
@@ -72,5 +74,7 @@ def _tell_of_earlier(recipe: Recipe, rows: Rows, tell: Callable[[str], None]) ->
         return
     if known := told(target_of(Run(path)), most=100):
         threshold = recipe.evaluate.threshold
-        now = "has none" if threshold is None else "chooses its own" if threshold == "auto" else f"has {threshold}"
+        now = (
+            "has none" if threshold is None else "chooses its own" if isinstance(threshold, str) else f"has {threshold}"
+        )
         tell(f"the threshold of {path} ({known}) is not taken over: this run {now} (evaluate.threshold)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tunesmith import plugins
 from tunesmith.assemble.job import Job
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
-from tunesmith.evaluation.predict import Predictions
+from tunesmith.evaluation.predict import Predictions, of_probabilities
 from tunesmith.run import Run
 from tunesmith.training import measure
 
@@ -117,7 +117,7 @@ def simple_model(job: Job, untouched: Frozen | None) -> str:
 
 def told(job: Job, rows: np.ndarray, outputs: np.ndarray) -> Predictions:
     """What a baseline answers for rows, as Predictions; its outputs are probabilities already, or values."""
-    task = replace(job.rows.task, probabilities=lambda outputs: outputs)
+    task = of_probabilities(job.rows.task)
     return Predictions(job.rows.table.ids()[rows], job.rows.codes[rows], outputs, task, job.rows.target)
 
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 from tunesmith.assemble.thresholds import by_label
+from tunesmith.delivery import probabilities
+from tunesmith.evaluation.intervals import shown
 from tunesmith.files import write_text
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
@@ -48,6 +50,9 @@ In brackets: 95 % intervals ({{ intervals }}). {{ caution }}
 
 {{ seeds }}
 {%- endif %}
+{%- for line in believed %}
+{{ "\n" if loop.first }}- {{ line }}
+{%- endfor %}
 
 {% if labels -%}
 Labels, in order: {{ labels }}.
@@ -229,6 +234,7 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             seeds=over_seeds(scores, recipe.evaluate.select.removeprefix("memory:")),
             intervals=_intervals(scores),
             caution=_caution(scores, "threshold" in run.measured),
+            believed=probabilities.lines(scores.get("test", scores.get("valid", {}))),
             threshold=_about_threshold(run, target, scores),
             thresholds=by_label(target),
             chances={label: round(1 / len(target.labels), 2) for label in target.labels},
@@ -300,7 +306,7 @@ def _about_threshold(run: Run, target: Target, scores: dict[str, Any]) -> str:
         label, count = min(chosen["rows_with_label"].items(), key=lambda item: item[1])
         rows = f"{chosen['rows']} {chosen['chosen_on']} rows, {count} of them `{label}`"
         lines.append(
-            f"Chosen as best for {chosen['metric']} on {rows}; the score of these rows is optimistic therefore."
+            f"Chosen as best for {chosen['asked']} on {rows}; the score of these rows is optimistic therefore."
         )
         lines.append("Each baseline has its own, chosen in the same way.")
     without = [
@@ -348,20 +354,6 @@ def _caution(scores: dict[str, Any], threshold: bool) -> str:
         chose = "the head, when to stop and the threshold" if threshold else "the head and when to stop"
         return f"The test rows chose nothing; the valid rows chose {chose}." if len(scores) > 1 else ""
     return "The valid rows chose the model, so their scores are somewhat better than new rows will give."
-
-
-def shown(interval: dict[str, Any] | None) -> str:
-    """A value with its interval for people.
-
-    >>> shown({"value": 0.9, "low": 0.85, "high": 0.94})
-    '0.900 [0.850, 0.940]'
-    """
-    if interval is None or interval["value"] is None:
-        return "-"
-    value, low, high = interval["value"], interval["low"], interval["high"]
-    digits = 3 if abs(value) < 1000 else 0
-    spread = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{value:.{digits}f}{spread}"
 
 
 def _table(scores: dict[str, Any], metrics: list[str]) -> dict[str, list[str]]:

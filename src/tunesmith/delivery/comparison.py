@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tunesmith.delivery import rows_out
-from tunesmith.delivery.card import shown
-from tunesmith.evaluation.intervals import rising
+from tunesmith.evaluation.intervals import rising, shown
 from tunesmith.evaluation.paired import LEVEL, POWER, Difference
 from tunesmith.files import size
 

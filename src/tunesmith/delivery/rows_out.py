@@ -5,32 +5,52 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from tunesmith.data.table import Table
 from tunesmith.errors import RecipeError, nearest
+from tunesmith.evaluation import conformal
 from tunesmith.evaluation.predict import Predictions
 from tunesmith.files import no_space
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-def with_predictions(table: Table, predictions: Predictions, *, proba: bool) -> pa.Table:
-    """The input's columns, then `prediction`, then `probability_<label>` if asked."""
+def with_predictions(
+    table: Table, predictions: Predictions, *, proba: bool, most: float | None = None, tell: Callable[[str], None]
+) -> pa.Table:
+    """The input's columns, then `prediction`, then `probability_<label>` if asked, and what conformal prediction says
+    where no row may be further off than `most`; columns of these names are replaced, which is told."""
     result = table.arrow if table.arrow is not None else pa.table({"id": predictions.ids})
     kind = {"multilabel": pa.list_(pa.string()), "regression": pa.float64()}.get(predictions.task.name)
     columns = {"prediction": pa.array(predictions.decoded, kind)}
     if proba:
         columns |= {name: pa.array(values) for name, values in predictions.probability_columns().items()}
+    if most is not None:
+        columns |= _conformal(predictions, most)
+    if any(name in result.column_names for name in columns):
+        tell(f"{table.source}: its own prediction columns are replaced by the new ones")
     result = result.drop_columns([name for name in columns if name in result.column_names])
     for name, values in columns.items():
         result = result.append_column(name, values)
     return result
+
+
+def _conformal(predictions: Predictions, most: float) -> dict[str, pa.Array]:
+    """The labels of each row that are no further off than `most`, or the ends of the interval of its value."""
+    if predictions.task.name == "regression":
+        values = predictions.probabilities[:, 0]
+        return {"prediction_low": pa.array(values - most), "prediction_high": pa.array(values + most)}
+    labels = np.array(predictions.target.labels)
+    found = [labels[row].tolist() for row in conformal.sets(predictions.probabilities, most)]
+    return {"prediction_set": pa.array(found, pa.list_(pa.string()))}
 
 
 def write(rows: pa.Table, out: str) -> None:

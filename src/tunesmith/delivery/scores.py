@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ import numpy as np
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.loaded import Loaded, load_run
 from tunesmith.assemble.thresholds import by_label, decided, told
+from tunesmith.delivery import probabilities
 from tunesmith.delivery.beside import Frozen, beside
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.evaluation.slices import Judged, score_slices
-from tunesmith.evaluation.thresholds import best_thresholds
+from tunesmith.evaluation.thresholds import chosen, reaching
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
 
@@ -35,10 +36,11 @@ class Thresholds:
 
     def decided(self, name: str, part: str, predictions: Predictions) -> Predictions:
         """The predictions as they are decided; those of valid choose."""
-        if self.job.recipe.evaluate.threshold != "auto":
+        rule = self.job.recipe.evaluate.threshold
+        if not isinstance(rule, str):
             return predictions
         if part == "valid":
-            self.chosen[name] = best_thresholds(predictions, plain_name(self.job.select), self.job.objects.metrics)
+            self.chosen[name] = chosen(predictions, rule, plain_name(self.job.select), self.job.objects.metrics)
         return predictions.at(self.chosen[name])
 
 
@@ -56,9 +58,10 @@ def value_of_outputs(job: Job, codes: np.ndarray, outputs: np.ndarray) -> float:
 def _deciding(job: Job, codes: np.ndarray, outputs: np.ndarray) -> Predictions:
     """Outputs as they are decided during training."""
     predictions = Predictions(np.arange(len(codes)).astype(str), codes, outputs, job.rows.task, job.rows.target)
-    if job.recipe.evaluate.threshold != "auto":
+    rule = job.recipe.evaluate.threshold
+    if not isinstance(rule, str):
         return predictions
-    return predictions.at(best_thresholds(predictions, plain_name(job.select), job.objects.metrics))
+    return predictions.at(chosen(predictions, rule, plain_name(job.select), job.objects.metrics))
 
 
 def plain_name(select: str) -> str:
@@ -111,7 +114,9 @@ def score_run(
     for part, rows in judgement.rows.items():
         by_folds = part == "valid" and job.rows.cross_validated
         outputs = (
-            np.load(run.path / FOLDS_FILE) if by_folds else outputs_of(loaded.net, job.encoded, rows, loaded.machine)
+            np.load(run.path / FOLDS_FILE) / probabilities.temperature_of(run.measured)
+            if by_folds
+            else outputs_of(loaded.net, job.encoded, rows, loaded.machine)
         )
         predictions = Predictions(
             job.rows.table.ids()[rows], job.rows.codes[rows], outputs, job.rows.task, job.rows.target
@@ -121,6 +126,7 @@ def score_run(
         judgement.predictions[part] = predictions = thresholds.decided("", part, predictions)
         predictions.save(run.path / "predictions" / f"{part}.parquet")
         scores[part] = scored(predictions, names, job.select, job.objects.metrics)
+        scores[part] |= probabilities.figures(run, part, predictions)
         if part == "valid" and thresholds.chosen:
             _keep_threshold(job, run, predictions, scores[part], tell)
         scores[part] |= beside(
@@ -163,8 +169,12 @@ def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[s
     num_rows = {label: int(count) for label, count in zip(decided(target), has.sum(0), strict=True)}
     before, after = scores["default_threshold"][name]["value"], scores[name]["value"]
     rows = "cross-validated" if job.rows.cross_validated else "valid"
-    kept = {
+    rule = job.recipe.evaluate.threshold
+    assert isinstance(rule, str)
+    asked = name if rule == "auto" else rule
+    kept: dict[str, Any] = {
         "metric": name,
+        "asked": asked,
         "thresholds": by_label(target),
         "chosen_on": rows,
         "rows": len(codes),
@@ -172,10 +182,19 @@ def _keep_threshold(job: Job, run: Run, predictions: Predictions, scores: dict[s
         "value": after,
         "default_value": before,
     }
+    if rule != "auto":
+        reached = dict(zip(decided(target), reaching(predictions, rule), strict=True))
+        kept["reached"] = {label: asdict(each) for label, each in reached.items()}
     run.write("measured.json", run.measured | {"threshold": kept})
-    tell(f"threshold, chosen for {name} on {len(codes)} {rows} rows: {told(target)}")
+    tell(f"threshold, chosen for {asked} on {len(codes)} {rows} rows: {told(target)}")
     shown = ["-" if value is None else f"{value:.3f}" for value in (after, before)]
     tell(f"  {rows} {name} {shown[0]}, without it {shown[1]}; optimistic, for the same rows chose the threshold")
+    for label, best in kept.get("reached", {}).items():
+        if not best["reached"]:
+            tell(
+                f'  no threshold has {rule} for "{label}" on these rows; taken is the best, which has precision '
+                f"{best['precision']:.3f} and recall {best['recall']:.3f}"
+            )
     few = {label: min(count, len(codes) - count) for label, count in num_rows.items()}
     least = min(few, key=lambda label: few[label])
     if few[least] < FEW:

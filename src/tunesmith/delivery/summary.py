@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tunesmith.assemble.thresholds import target_of, told
-from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, over_seeds, shown
+from tunesmith.delivery import probabilities
+from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, over_seeds
+from tunesmith.evaluation.intervals import shown
 from tunesmith.run import Run
 
-NOT_METRICS = ("classes", "baselines", "baseline_seconds", "against", "default_threshold", "data", "rows", "slices")
+BESIDE = ("classes", "baselines", "baseline_seconds", "against", "default_threshold", "calibration", "slices")
+NOT_METRICS = (*BESIDE, "data", "rows")
 NAMED = 3
 """Slices that are named in the summary at most."""
 
@@ -30,6 +33,7 @@ def summary(run: Run) -> str:
         lines += [f"  {name:<{width}} {shown(values.get(metric))}" for name, values in rows.items()]
         lines += filter(None, [over_seeds(scores, metric)])
         lines += _about_threshold(run) if default else []
+        lines += probabilities.lines(scores[split])
         lines += about_slices(scores[split].get("slices", []))
     if (run.path / "diagnosis.json").is_file():
         lines += [f"fit:  {run.read('diagnosis.json')['sentence']}"]
@@ -45,7 +49,7 @@ def summary(run: Run) -> str:
 
 def _about_threshold(run: Run) -> list[str]:
     """What is decided, and that model/ does not do it."""
-    own = "; each baseline has its own" if run.recipe.evaluate.threshold == "auto" else ", for the baselines too"
+    own = "; each baseline has its own" if isinstance(run.recipe.evaluate.threshold, str) else ", for the baselines too"
     return [
         f"threshold: {told(target_of(run))}{own}",
         "model/ alone does not know of it: model/README.md says how to apply it",
@@ -60,7 +64,7 @@ def score_lines(scores: dict[str, Any]) -> list[str]:
     for label, values in scores.get("classes", {}).items():
         parts = "  ".join(f"{name} {shown(value)}" for name, value in values.items() if name != "rows")
         lines.append(f"  {label:<18} {parts}  ({values['rows']} rows)")
-    return lines + about_slices(scores.get("slices", []))
+    return lines + probabilities.lines(scores) + about_slices(scores.get("slices", []))
 
 
 def about_slices(slices: Sequence[dict[str, Any]]) -> list[str]:

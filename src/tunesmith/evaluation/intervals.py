@@ -234,3 +234,17 @@ def _range(point: float, drawn: np.ndarray, left_out: np.ndarray) -> dict[str, A
         places = torch.special.ndtr(bias + ends / (1 - acceleration * ends)).numpy()
         values["low"], values["high"] = map(float, np.quantile(drawn, places))
     return {name: None if math.isnan(number) else float(number) for name, number in values.items()}
+
+
+def shown(interval: dict[str, Any] | None) -> str:
+    """A value with its interval for people.
+
+    >>> shown({"value": 0.9, "low": 0.85, "high": 0.94})
+    '0.900 [0.850, 0.940]'
+    """
+    if interval is None or interval["value"] is None:
+        return "-"
+    value, low, high = interval["value"], interval["low"], interval["high"]
+    digits = 3 if abs(value) < 1000 else 0
+    spread = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{spread}"

@@ -82,6 +82,15 @@ class Predictions:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns), path)
 
+    @classmethod
+    def load(cls, path: Path, task: Task, target: Target) -> Predictions:
+        """What `save` wrote: its `outputs` are the probabilities already, or the values of a regression."""
+        kept = pq.read_table(path)
+        names = ["prediction"] if task.name == "regression" else [f"probability_{label}" for label in target.labels]
+        outputs = np.stack([kept[name].to_numpy() for name in names], 1)
+        codes = coded(kept["target"], target) if "target" in kept.column_names else None
+        return cls(np.array(kept["id"].to_pylist()), codes, outputs, of_probabilities(task), target)
+
     def probability_columns(self) -> dict[str, np.ndarray]:
         """`probability_<label>` -> the probability of each row; nothing for a regression."""
         if self.task.name == "regression":
@@ -129,3 +138,18 @@ def readable(codes: np.ndarray, target: Target) -> list[Any]:
     if codes.dtype.kind == "f":
         return [float(code) for code in codes]
     return [target.labels[code] if code >= 0 else None for code in codes]
+
+
+def coded(values: pa.ChunkedArray, target: Target) -> np.ndarray:
+    """The codes again of what `readable` gave, as a column keeps it."""
+    if pa.types.is_floating(values.type):
+        return np.asarray(values.to_numpy())
+    if pa.types.is_list(values.type):
+        return np.array([[label in row for label in target.labels] for row in values.to_pylist()], np.float32)
+    index = {label: number for number, label in enumerate(target.labels)}
+    return np.array([index.get(value, -1) for value in values.to_pylist()], np.int64)
+
+
+def of_probabilities(task: Task) -> Task:
+    """The task for predictions that are probabilities already."""
+    return replace(task, probabilities=lambda outputs: outputs)

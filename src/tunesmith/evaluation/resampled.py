@@ -15,7 +15,8 @@ from typing import Any
 
 def over_folds(scores: Sequence[Any], ratio: float) -> Any:
     """The scores of folds, trees of the same form, as one: each metric with its mean, its interval, and the values of
-    the `folds` (None where a fold does not define it); `rows` are added up. `ratio`: rows tested / rows trained on."""
+    the `folds` (None where a fold does not define it); `rows` are added up, what is no metric stays where it is
+    the same in all of them. `ratio`: rows tested / rows trained on."""
     known = [score for score in scores if score is not None]
     if "value" in known[0]:
         return resampled([None if score is None else score["value"] for score in scores], ratio)
@@ -26,6 +27,8 @@ def over_folds(scores: Sequence[Any], ratio: float) -> Any:
             found[key] = sum(part or 0 for part in parts)
         elif all(part is None or isinstance(part, dict) for part in parts):
             found[key] = over_folds(parts, ratio)
+        elif all(part == parts[0] for part in parts):
+            found[key] = parts[0]
     return found
 
 

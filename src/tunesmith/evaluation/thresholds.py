@@ -1,4 +1,4 @@
-"""Thresholds: from which probability on a label is decided, chosen so that a metric of the decisions is best.
+"""Thresholds: from which probability on a label is decided: where a metric is best, or precision or recall is reached.
 
 All thresholds between two neighbouring distinct probabilities decide alike, so that there is one more to try than there
 are distinct probabilities. One sorting tells the Counts of all of them (Fawcett 2006, algorithm 1)."""
@@ -31,6 +31,16 @@ CHUNK = 4_000_000
 """Numbers of Counts that are held at a time."""
 
 Measure = Callable[[Counts, Target], Tensor]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A threshold with what it has on the rows that chose it, and whether that is what was asked."""
+
+    threshold: float
+    precision: float
+    recall: float
+    reached: bool
 
 
 @dataclass(frozen=True)
@@ -78,9 +88,52 @@ class Cuts:
         nearest = int(((lows + highs) / 2 - DEFAULT).abs().argmin())
         return _short(float(lows[nearest]), float(highs[nearest]))
 
+    def reaching(self, metric: str, least: float) -> Reached:
+        """Of the thresholds whose precision is at least that the lowest, which has the highest recall; for `recall` the
+        highest, which decides fewest. Where there is none, that of the best precision."""
+        precision, recall = self.hits / self.decided.clamp(min=1), self.hits / self.hits[-1].clamp(min=1)
+        enough = ((precision if metric == "precision" else recall) >= least - SAME).nonzero().squeeze(1)
+        if len(enough):
+            place = int(enough[-1] if metric == "precision" else enough[0])
+        else:
+            place = int((precision >= precision.max() - SAME).nonzero()[-1])
+        threshold = _short(float(self.low[place]), float(self.high[place]))
+        return Reached(threshold, float(precision[place]), float(recall[place]), bool(len(enough)))
+
     def at(self, threshold: float) -> int:
         """The cut that a threshold is in."""
         return int((self.low >= threshold).sum().clamp(max=len(self.low) - 1))
+
+
+def chosen(predictions: Predictions, rule: str, name: str, own: Sequence[Own] = ()) -> tuple[float, ...]:
+    """The thresholds that a recipe asks for: "auto", where the metric `name` is best, or "precision >= 0.95"."""
+    if rule == "auto":
+        return best_thresholds(predictions, name, own)
+    return tuple(found.threshold for found in reaching(predictions, rule))
+
+
+def reaching(predictions: Predictions, rule: str) -> tuple[Reached, ...]:
+    """The threshold of the positive label, or of each of several, at which these rows have what is asked: `rule` is
+    "precision >= 0.95" or "recall >= 0.9"."""
+    metric, _, least = rule.split()
+    codes, chances = intervals.known(predictions)
+    if codes.dim() == 2:
+        pairs = [(chances[:, label], codes[:, label] > 0.5) for label in range(chances.shape[1])]
+    else:
+        positive = predictions.target.positive
+        assert positive is not None
+        pairs = [(chances[:, positive], codes == positive)]
+    if not len(codes):
+        return (Reached(DEFAULT, 0.0, 0.0, False),) * len(pairs)
+    return tuple(Cuts.of(*pair).reaching(metric, float(least)) for pair in pairs)
+
+
+def reached_at(predictions: Predictions, thresholds: Sequence[float]) -> list[tuple[float, float]]:
+    """Precision and recall of the positive label, or of each of several, at these thresholds."""
+    codes, chances = intervals.known(predictions)
+    counts = count(codes[None], chances[None], predictions.target.at(thresholds))
+    places = range(chances.shape[1]) if predictions.target.positive is None else [predictions.target.positive]
+    return [(float(counts.precision[0, place]), float(counts.recall[0, place])) for place in places]
 
 
 def best_thresholds(predictions: Predictions, name: str, own: Sequence[Own] = ()) -> tuple[float, ...]:

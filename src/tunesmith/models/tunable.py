@@ -141,17 +141,18 @@ class Tunable(nn.Module):
             holder.__dict__[name] = type(value)(0) if some_frozen else value
 
     def output_layer(self) -> Any:
-        """The last linear layer: where a regression's unit is folded in."""
+        """The last linear layer: where a regression's unit, or a temperature, is folded in."""
         return output_layer(self.head or self.body, self.num_outputs)
 
     @torch.no_grad()
     def fold_scale(self, mean: float, std: float) -> None:
-        """Make the net answer in the target's own unit: outputs become `outputs * std + mean`."""
+        """Make the net answer in another unit: outputs become `outputs * std + mean`."""
         layer = self.output_layer()
-        if layer.bias is None:
+        if layer.bias is None and mean:
             raise ValueError("the output layer has no bias to hold the mean")
         layer.weight.mul_(std)
-        layer.bias.mul_(std).add_(mean)
+        if layer.bias is not None:
+            layer.bias.mul_(std).add_(mean)
 
 
 def _parted(inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[Tensor]]:

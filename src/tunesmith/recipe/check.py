@@ -63,6 +63,7 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
         *(_choices(recipe, where) or _values(recipe, where)),
         *_metrics(recipe, where),
         *_threshold(recipe, where),
+        *_temperature(recipe, where),
         *_without_effect(recipe, where),
     ]
     if problems:
@@ -158,6 +159,12 @@ def _threshold(recipe: Recipe, where: str) -> list[Problem]:
     able = [metric for metric in plugins.names("metric") if hasattr(plugins.get("metric", metric), "of_counts")]
     what = f'"evaluate.threshold" = auto: no threshold changes "{name}", by which it would be chosen'
     return [Problem(what, where, f"set evaluate.select to one of {', '.join(able)}, or leave the threshold out")]
+
+
+def _temperature(recipe: Recipe, where: str) -> list[Problem]:
+    if recipe.evaluate.temperature in ("auto", 1) or recipe.task == "auto" or recipe.task.name != "regression":
+        return []
+    return [Problem('"evaluate.temperature" has no effect on a regression', where, "leave it out")]
 
 
 def _without_effect(recipe: Recipe, where: str) -> list[Problem]:

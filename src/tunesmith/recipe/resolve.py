@@ -14,7 +14,8 @@ SMALL_SET = 200
 """Under this many rows too: a tenth of them, set aside, would choose the head and the best step almost by lot."""
 
 MEASURED = dict.fromkeys(
-    ("model.head", "train.micro", "data.augment", "evaluate.threshold"), "measured on the rows: see measured.json"
+    ("model.head", "train.micro", "data.augment", "evaluate.threshold", "evaluate.temperature"),
+    "measured on the rows: see measured.json",
 ) | {"evaluate.slices": "columns of few values, of the rows that are judged: see scores.json"}
 """Left on "auto" here, and why: what only the rows can tell."""
 
@@ -47,7 +48,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "train.precision": (facts.precision, f"what {facts.device} is fast at"),
         "train.cache": (facts.precision, "the run's precision"),
         "train.device": (facts.device, "found on this machine"),
-        "train.patience": _patience(facts),
+        "train.patience": _patience(recipe, facts),
         "train.every.evaluate": ("1 epoch", "once per pass over the rows"),
         "train.every.save": ("1 epoch", "once per pass over the rows"),
         "evaluate.metrics": (facts.metrics, "what the task reports"),
@@ -57,6 +58,8 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         chosen["data.max_length"] = _max_length(facts)
     if facts.modality == "sound":
         chosen["data.max_length"] = (facts.seconds, f"seconds; the longest sound has {facts.longest}")
+    if facts.task == "regression":
+        chosen["evaluate.temperature"] = (1.0, "a value has no probability")
     tree = recipe.model_dump()
     reasons = {path: why for path, why in MEASURED.items() if _get(tree, path) == "auto"}
     for path, (value, reason) in chosen.items():
@@ -163,7 +166,9 @@ def _warmup(recipe: Recipe) -> tuple[str, str]:
     return "10 %", "a tenth of the steps (Devlin et al. 2019)"
 
 
-def _patience(facts: Facts) -> tuple[int, str]:
+def _patience(recipe: Recipe, facts: Facts) -> tuple[int, str]:
+    if recipe.train.every.evaluate == "never":
+        return 0, "nothing is evaluated while training"
     if facts.num_valid == 0:
         return 0, "no validation rows: the length comes from cross-validation"
     if not facts.pretrained:

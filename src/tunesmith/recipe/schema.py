@@ -24,6 +24,7 @@ def _length(text: str) -> str:
 
 
 Length = Annotated[str, AfterValidator(_length)]
+Reached = Annotated[str, Field(pattern=r"^(precision|recall) >= (0?\.\d+|1(\.0*)?)$")]
 Names = Annotated[tuple[str, ...], Strict(False)]
 
 
@@ -192,9 +193,13 @@ class Evaluate(Part):
     """Names from `tunesmith list metric`."""
     select: str = "auto"
     """The metric that chooses the head, the best step and when to stop."""
-    threshold: Annotated[float, Field(gt=0, lt=1)] | Auto | None = None
-    """From which probability on the positive label, or each of several labels, is decided: a number, or "auto", the one
-    at which `select` is best on the validation rows. Without it the most probable label, or 0.5 for each of several."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Auto | Reached | None = None
+    """From which probability on the positive label, or each of several labels, is decided: a number, "auto", the one at
+    which `select` is best on the validation rows, or "precision >= 0.95" (or recall), the one at which these rows have
+    that. Without it the most probable label, or 0.5 for each of several."""
+    temperature: Auto | Annotated[float, Field(gt=0)] = "auto"
+    """By what the outputs are divided before they become probabilities: a number (1 leaves them as they are), or
+    "auto": the one of the least log loss on the validation rows, where rows that did not choose it accept it."""
     slices: Names | Auto = "auto"
     """Columns whose values are held against the rest, beside labels, lengths and sizes; "auto": columns of few values
     that are neither input nor target."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tunesmith.data.split import each_fold
-from tunesmith.delivery.card import shown
+from tunesmith.evaluation.intervals import shown
 from tunesmith.evaluation.resampled import over_folds
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.run import Run

@@ -16,11 +16,11 @@ from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.data.ledger import Entry
 from tunesmith.data.split import nested
 from tunesmith.delivery import drawing
-from tunesmith.delivery.card import shown
 from tunesmith.delivery.estimate import opened
 from tunesmith.delivery.scores import Thresholds, metric_names
 from tunesmith.errors import DataError, Interrupted
 from tunesmith.evaluation import intervals
+from tunesmith.evaluation.intervals import shown
 from tunesmith.evaluation.power_law import Outlook, look_ahead
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.pipeline import measured, train

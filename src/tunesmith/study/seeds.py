@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tunesmith.delivery.card import shown
+from tunesmith.evaluation.intervals import shown
 from tunesmith.evaluation.resampled import over_seeds
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
