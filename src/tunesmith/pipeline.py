@@ -18,7 +18,7 @@ from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
 from tunesmith.choices import Folds, HeldOut
-from tunesmith.delivery import attempts, folder, scores
+from tunesmith.delivery import attempts, folder, forgetting, scores
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
 from tunesmith.evaluation.intervals import rising
@@ -55,12 +55,14 @@ def run_recipe(
     tell, quiet = (tell, quiet) if place.first else (_say_nothing, True)
     with contextlib.closing(place), terminable():
         job = prepare(recipe, objects, place, tell)
+        forgetting.require_source_task(job, tell)
         run = folder.begin(job, out) if resume is None else folder.reopen(job, resume)
         try:
             job = measured(job, run, tell)
             tell(f"run folder: {run.path}")
             net = train(job, run, tell, quiet)
             folder.save_model(job, run, net)
+            forgetting.measure(job, run, net, tell)
             scores.score_run(job, run, tell, judged or {})
             folder.finish(job, run, tell)
         except KeyboardInterrupt as error:

@@ -48,6 +48,8 @@ def fit(
     test: Any = None,
     loss: Callable[..., Any] | None = None,
     metrics: Sequence[Metric] | None = None,
+    source_task: Any = None,
+    keep: float | None = None,
     out: Path | str | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -63,9 +65,10 @@ def fit(
     Dataset ...), `data` also a recipe file; `model` is a name, a folder, a Run, or a network of your own, of torch
     or Keras (it is copied); `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets)
     -> (rows,)` and `metrics` (`metric(truth, predictions) -> float`, more is better) may be functions of your own.
+    `source_task` are labelled rows of what the model could do before, and `keep` is the share of that score to be kept.
     `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
-    objects = objects_of(data, valid, test, model, loss, metrics)
+    objects = objects_of(data, valid, test, model, loss, metrics, source_task=source_task)
     fields: dict[str, Any] = {
         "model": model,
         "target": target,
@@ -74,17 +77,24 @@ def fit(
         "seed": seed,
         "device": device,
         "push": push,
+        "keep": keep,
     }
     if resume is not None:
         run = resume if isinstance(resume, Run) else open_run(resume, finished=False)
-        ignored = fields | {"model": None if objects.model is not None else model}
-        recipe = resumed(run, objects, {"DATA": path_of(data), "--out": out, "--set": settings or None} | ignored)
+        ignored = {
+            "DATA": path_of(data),
+            "--source-task": path_of(source_task),
+            "--out": out,
+            "--set": settings or None,
+        }
+        ignored |= fields | {"model": None if objects.model is not None else model}
+        recipe = resumed(run, objects, ignored)
         if run.finished:
             tell(f"{run.path} is complete: nothing to resume")
             return run
         fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
         return fitted(recipe, objects, resume=run, tell=tell, quiet=quiet)
-    fields |= {"data": data, "valid": valid, "test": test, "loss": loss, "metrics": metrics}
+    fields |= {"data": data, "valid": valid, "test": test, "source_task": source_task, "loss": loss, "metrics": metrics}
     recipe = recipe_of(objects, fields, settings)
     fitted = folds.fit_folds if folds.is_folded(recipe) else run_recipe
     return fitted(recipe, objects, out=out, tell=tell, quiet=quiet)

@@ -166,16 +166,29 @@ def save_model(job: Job, run: Run, net: Tunable) -> None:
                 with whole_folder(run.path / "adapter") as temporary:
                     peft.write(net, job.pretrained, target.labels, job.recipe.model.trust, temporary)
             lora.merge(job.pretrained)
-        with whole_folder(run.model) as temporary:
-            _export(job, net, temporary)
-        with whole_folder(run.path / ".weights") as temporary:
-            save_tensors(net, str(temporary / run.weights.name))
-        if net.head_path:
-            _write_network(job, run)
-        (run.path / ".weights" / run.weights.name).chmod(0o644)
-        (run.path / ".weights" / run.weights.name).replace(run.weights)
-        (run.path / ".weights").rmdir()
+        _write_model(job, run, net)
     job.machine.gather(None)
+
+
+def replace_model(job: Job, run: Run, net: Tunable) -> None:
+    """Write the model again, whose body has been changed since it was saved; an adapter would not be that change."""
+    if job.machine.first:
+        if (run.path / "adapter").exists():
+            remove_folder(run.path / "adapter")
+        _write_model(job, run, net)
+    job.machine.gather(None)
+
+
+def _write_model(job: Job, run: Run, net: Tunable) -> None:
+    with whole_folder(run.model) as temporary:
+        _export(job, net, temporary)
+    with whole_folder(run.path / ".weights") as temporary:
+        save_tensors(net, str(temporary / run.weights.name))
+    if net.head_path:
+        _write_network(job, run)
+    (run.path / ".weights" / run.weights.name).chmod(0o644)
+    (run.path / ".weights" / run.weights.name).replace(run.weights)
+    (run.path / ".weights").rmdir()
 
 
 def _export(job: Job, net: Tunable, folder: Path) -> None:

@@ -195,6 +195,11 @@ class Evaluate(Part):
     threshold: Annotated[float, Field(gt=0, lt=1)] | Auto | None = None
     """From which probability on the positive label, or each of several labels, is decided: a number, or "auto", the one
     at which `select` is best on the validation rows. Without it the most probable label, or 0.5 for each of several."""
+    source_task: str | None = None
+    """What the model could do before: labelled rows that its own head knows, scored before and after; or a text (.txt)
+    on which a language model is judged."""
+    keep: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Go back from the tuned weights to the pretrained ones as far as this share of the old score asks (WiSE-FT)."""
 
 
 class Deliver(Part):

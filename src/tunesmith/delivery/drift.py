@@ -1,0 +1,129 @@
+"""Drift: how far each stage of the body is from the pretrained one, and what became of a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tunesmith.assemble import opened
+from tunesmith.assemble.job import Job, Tell
+from tunesmith.assemble.loaded import Loaded
+from tunesmith.errors import DataError, ModelError
+from tunesmith.evaluation.perplexity import perplexity
+from tunesmith.evaluation.similarity import distance, linear_cka, stage_features
+from tunesmith.models.loaders import named
+from tunesmith.models.loaders.language import LanguageModel, load_language_model
+from tunesmith.models.stages import Stage
+from tunesmith.models.tunable import Tunable
+from tunesmith.recipe.check import TEXT
+from tunesmith.run import is_run
+from tunesmith.training.measure import spread
+
+ROWS = 256
+"""Rows whose features are compared, at most."""
+SHIPPED = "general.txt"
+"""The general text that comes along: sentences in English and Chinese, written for it."""
+
+
+def of_stages(job: Job, tuned: Loaded, tell: Tell) -> dict[str, Any]:
+    """How far each stage is from the pretrained one, and how alike what both make of the same rows is; on the first
+    rank alone. Stages below the first that moved are not run: their likeness is 1."""
+    if not job.machine.first:
+        return {}
+    assert job.head is not None
+    try:
+        pretrained, _ = opened.opened(job.recipe, job.objects, job.rows, job.encoder)
+    except ModelError as error:
+        tell(f"drift: not measured, for the pretrained model is gone: {error}")
+        return {"stages": [], "skipped": str(error)}
+    was = Tunable(pretrained, job.head.name, job.head.options, job.rows.target.num_outputs)
+    start, end = pretrained.weights, {name: tensor.cpu() for name, tensor in tuned.pretrained.weights.items()}
+    moved = {stage.name: _moved(stage, start, end) for stage in pretrained.stages}
+    judges = job.rows.split.valid if len(job.rows.split.valid) else job.rows.split.train
+    rows = spread(judges, ROWS)
+    features: list[dict[str, Tensor]] = []
+    if any(moved.values()):
+        alone = replace(tuned.machine, rank=0, world=1)
+        alone.place(was)
+        features = [stage_features(net, job.encoded, rows, alone) for net in (was, tuned.net)]
+    stages: list[dict[str, Any]] = []
+    for stage in pretrained.stages:
+        same = not moved[stage.name] and all(not before["moves"] for before in stages)
+        known = not same and all(stage.name in each for each in features)
+        cka = 1.0 if same else linear_cka(*(each[stage.name] for each in features)) if known else None
+        far = distance(*([each[name].cpu() for name in stage.parameters] for each in (start, end)))
+        stages.append({"stage": stage.name, "cka": cka, "distance": far, "moves": moved[stage.name]})
+    tell(f"drift: {in_words(stages)}")
+    return {"stages": stages, "rows": len(rows)}
+
+
+def in_words(stages: Sequence[dict[str, Any]]) -> str:
+    """Which stage is least like it was.
+
+    >>> in_words([{"stage": "stem", "cka": 1.0, "distance": 0.0, "moves": False}])
+    'the body is as it was'
+    """
+    moved = [stage for stage in stages if stage["moves"]]
+    if not moved:
+        return "the body is as it was"
+    known = [stage for stage in stages if stage["cka"] is not None]
+    most = min(known, key=lambda stage: stage["cka"]) if known else max(moved, key=lambda stage: stage["distance"] or 0)
+    cka = "" if most["cka"] is None else f"CKA {most['cka']:.2f}, "
+    return f"the body moved most in {most['stage']} ({cka}its weights by {most['distance'] or 0:.2%})"
+
+
+def of_language(job: Job, tuned: Loaded, tell: Tell) -> dict[str, Any]:
+    """The perplexity of a language model before and after, its body under the head that it was pretrained with; on
+    the first rank alone. Nothing where the model brings no such head, unless the recipe asks for it."""
+    asked = job.recipe.evaluate.source_task
+    if not job.machine.first or job.pretrained.modality != "text":
+        return {}
+    wanted = asked is not None and asked.endswith(TEXT)
+    try:
+        model = language_model(job)
+    except ModelError:
+        if wanted:
+            raise
+        return {}
+    name = asked if wanted and asked is not None else SHIPPED
+    sentences = texts(name)
+    tuned.machine.place(model.module)
+    before = perplexity(model, sentences, tuned.machine)
+    model.put(tuned.pretrained)
+    after = perplexity(model, sentences, tuned.machine)
+    unit = "pseudo-perplexity" if model.masked else "perplexity"
+    tell(f"general text ({Path(name).name}): {unit} {before:.4g} before, {after:.4g} after")
+    return {"language": {"text": name, "unit": unit, "before": before, "after": after}}
+
+
+def language_model(job: Job) -> LanguageModel:
+    """The checkpoint that the recipe begins with, with its language modelling head; ModelError where it has none."""
+    model = job.recipe.model
+    if job.objects.model is not None or named.matches(model.name) or is_run(Path(model.name)):
+        raise ModelError("has no language modelling head", where=model.name)
+    return load_language_model(model.name, job.pretrained, revision=model.revision, trust=model.trust)
+
+
+def texts(name: str) -> list[str]:
+    """The lines of a text that are not empty; DataError where there are none."""
+    path = resources.files("tunesmith.samples") / SHIPPED if name == SHIPPED else Path(name)
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read: {error}", where=name, remedy="give a text in UTF-8") from None
+    if not any(lines):
+        raise DataError("holds no text", where=name)
+    return [line for line in lines if line]
+
+
+def _moved(stage: Stage, start: dict[str, Tensor], end: dict[str, Tensor]) -> bool:
+    """Whether any weight or statistic of a stage is another."""
+    inside = tuple(f"{module}." for module in stage.modules)
+    names = {*stage.parameters, *(name for name in start if name.startswith(inside))}
+    return any(not torch.equal(start[name], end[name]) for name in names)
