@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,13 @@ The output is the value itself.
 {%- endif %}
 {%- if recipe.model.trust %} **The model brings Python code of its own, which was trusted.**{% endif %}
 
+{% if forgot -%}
+## What it forgot
+
+{% for line in forgot -%}
+- {{ line }}
+{% endfor %}
+{% endif -%}
 ## Use it
 {% if not front and memory %}
 The network came from memory: hand it over again, in Python.
@@ -183,7 +191,16 @@ def asked_again(run: Run) -> bool:
     return there and _library(run) == "torch" and run.network["model"]["name"].startswith("memory:")
 
 
-def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str], modality: str) -> None:
+def write(
+    run: Run,
+    recipe: Recipe,
+    task: Task,
+    target: Target,
+    num_rows: dict[str, str],
+    modality: str,
+    *,
+    forgot: Sequence[str] = (),
+) -> None:
     """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model."""
     plain = (run.path / "network.json").is_file()
     own = run.measured["head"]["name"] == "own"
@@ -212,6 +229,7 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             on_hub=None if local else recipe.model.name,
             model=Path(recipe.model.name).name if local else recipe.model.name,
             recipe=recipe,
+            forgot=forgot,
             columns=[name for name in target.columns if not name.startswith("separator=")],
             inputs=inputs,
             labels=", ".join(labels),

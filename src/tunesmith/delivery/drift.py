@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from tunesmith.assemble import opened
-from tunesmith.assemble.job import Job, Tell
+from tunesmith.assemble.job import Job
 from tunesmith.assemble.loaded import Loaded
+from tunesmith.delivery.card import shown
 from tunesmith.errors import DataError, ModelError
 from tunesmith.evaluation.perplexity import perplexity
 from tunesmith.evaluation.similarity import distance, linear_cka, stage_features
@@ -27,11 +28,12 @@ from tunesmith.training.measure import spread
 
 ROWS = 256
 """Rows whose features are compared, at most."""
+FROM_SCRATCH = "from scratch: there is nothing that could have been forgotten"
 SHIPPED = "general.txt"
 """The general text that comes along: sentences in English and Chinese, written for it."""
 
 
-def of_stages(job: Job, tuned: Loaded, tell: Tell) -> dict[str, Any]:
+def of_stages(job: Job, tuned: Loaded) -> dict[str, Any]:
     """How far each stage is from the pretrained one, and how alike what both make of the same rows is; on the first
     rank alone. Stages below the first that moved are not run: their likeness is 1."""
     if not job.machine.first:
@@ -40,8 +42,7 @@ def of_stages(job: Job, tuned: Loaded, tell: Tell) -> dict[str, Any]:
     try:
         pretrained, _ = opened.opened(job.recipe, job.objects, job.rows, job.encoder)
     except ModelError as error:
-        tell(f"drift: not measured, for the pretrained model is gone: {error}")
-        return {"stages": [], "skipped": str(error)}
+        return {"stages": [], "skipped": f"the pretrained model is gone: {error}"}
     was = Tunable(pretrained, job.head.name, job.head.options, job.rows.target.num_outputs)
     start, end = pretrained.weights, {name: tensor.cpu() for name, tensor in tuned.pretrained.weights.items()}
     moved = {stage.name: _moved(stage, start, end) for stage in pretrained.stages}
@@ -59,26 +60,39 @@ def of_stages(job: Job, tuned: Loaded, tell: Tell) -> dict[str, Any]:
         cka = 1.0 if same else linear_cka(*(each[stage.name] for each in features)) if known else None
         far = distance(*([each[name].cpu() for name in stage.parameters] for each in (start, end)))
         stages.append({"stage": stage.name, "cka": cka, "distance": far, "moves": moved[stage.name]})
-    tell(f"drift: {in_words(stages)}")
     return {"stages": stages, "rows": len(rows)}
 
 
-def in_words(stages: Sequence[dict[str, Any]]) -> str:
-    """Which stage is least like it was.
+def in_words(found: Mapping[str, Any]) -> list[str]:
+    """What drift.json says, for people.
 
-    >>> in_words([{"stage": "stem", "cka": 1.0, "distance": 0.0, "moves": False}])
-    'the body is as it was'
+    >>> in_words({"stages": [{"stage": "stem", "cka": 0.7, "distance": 0.02, "moves": True}], "rows": 100})
+    ['drift: the body moved most in stem (CKA 0.70, weights by 2.00 %)']
     """
-    moved = [stage for stage in stages if stage["moves"]]
-    if not moved:
-        return "the body is as it was"
-    known = [stage for stage in stages if stage["cka"] is not None]
-    most = min(known, key=lambda stage: stage["cka"]) if known else max(moved, key=lambda stage: stage["distance"] or 0)
-    cka = "" if most["cka"] is None else f"CKA {most['cka']:.2f}, "
-    return f"the body moved most in {most['stage']} ({cka}its weights by {most['distance'] or 0:.2%})"
+    lines = []
+    if kept := found.get("kept"):
+        lines.append(f"kept: the tuned weights at {kept['share']:g}, for {kept['asked']:.0%} of the old score")
+        lines[-1] += f", chosen on {kept['chosen_on']}"
+    if source := found.get("source"):
+        values = " before, ".join(shown(source[name]) for name in ("before", "after"))
+        lines.append(f"source task: {source['metric']} {values} after, on {source['rows']} rows of {source['data']}")
+    if told := found.get("language"):
+        values = f"{told['before']:.4g} before, {told['after']:.4g} after"
+        lines.append(f"general text: {told['unit']} {values}, on {Path(told['text']).name}")
+    moved = [stage for stage in found["stages"] if stage["moves"]]
+    if moved:
+        known = [stage for stage in moved if stage["cka"] is not None]
+        most = min(known, key=lambda stage: stage["cka"]) if known else max(moved, key=lambda stage: stage["distance"])
+        cka = "" if most["cka"] is None else f"CKA {most['cka']:.2f}, "
+        lines.append(f"drift: the body moved most in {most['stage']} ({cka}weights by {100 * most['distance']:.2f} %)")
+    elif "skipped" not in found:
+        lines.append("drift: the body is as it was")
+    elif found["skipped"] != FROM_SCRATCH:
+        lines.append(f"drift: not measured: {found['skipped']}")
+    return lines
 
 
-def of_language(job: Job, tuned: Loaded, tell: Tell) -> dict[str, Any]:
+def of_language(job: Job, tuned: Loaded) -> dict[str, Any]:
     """The perplexity of a language model before and after, its body under the head that it was pretrained with; on
     the first rank alone. Nothing where the model brings no such head, unless the recipe asks for it."""
     asked = job.recipe.evaluate.source_task
@@ -98,7 +112,6 @@ def of_language(job: Job, tuned: Loaded, tell: Tell) -> dict[str, Any]:
     model.put(tuned.pretrained)
     after = perplexity(model, sentences, tuned.machine)
     unit = "pseudo-perplexity" if model.masked else "perplexity"
-    tell(f"general text ({Path(name).name}): {unit} {before:.4g} before, {after:.4g} after")
     return {"language": {"text": name, "unit": unit, "before": before, "after": after}}
 
 

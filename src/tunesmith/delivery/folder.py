@@ -20,7 +20,7 @@ from tunesmith.assemble.job import Job, Tell, with_assumed_head
 from tunesmith.assemble.opened import network_run
 from tunesmith.assemble.thresholds import target_of
 from tunesmith.data.encoders.text import TextEncoder
-from tunesmith.delivery import card
+from tunesmith.delivery import card, drift
 from tunesmith.delivery.exports import keras, peft, plain, sentence_transformers, transformers
 from tunesmith.delivery.scores import FOLDS_FILE
 from tunesmith.errors import DataError, MachineError
@@ -229,7 +229,9 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
         counts["test"] = (
             f"mean of {folds} folds, each judged by a model that trained on others; this one trained on all"
         )
-    card.write(run, job.recipe, job.rows.task, target_of(run), counts, job.rows.modality)
+    card.write(
+        run, job.recipe, job.rows.task, target_of(run), counts, job.rows.modality, forgot=drift.in_words(run.drift)
+    )
     (run.path / FOLDS_FILE).unlink(missing_ok=True)
     for best in run.checkpoints.glob("best-*"):
         best.unlink()

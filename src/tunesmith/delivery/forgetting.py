@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.loaded import Loaded, load_run
 from tunesmith.assemble.source_task import SourceTask, open_source_task, refuse_other_body
 from tunesmith.delivery import drift, folder, scores
-from tunesmith.delivery.card import shown
 from tunesmith.errors import RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions, outputs_of
@@ -24,7 +24,6 @@ from tunesmith.training.machine import Machine
 from tunesmith.training.measure import spread
 from tunesmith.training.state import mixed
 
-FILE = "drift.json"
 MOST_JUDGES = 1000
 """Valid rows that are asked at every point of the curve, at most."""
 FEWEST = 10
@@ -65,13 +64,15 @@ def measure(job: Job, run: Run, net: Tunable, tell: Tell) -> None:
     one: `net` then holds it, and all that is measured is of it."""
     started = time.perf_counter()
     if job.recipe.model.name.startswith("new:") and job.recipe.model.weights is None:
-        found: dict[str, Any] = {"stages": [], "skipped": "from scratch: there is nothing that could be forgotten"}
+        found: dict[str, Any] = {"stages": [], "skipped": drift.FROM_SCRATCH}
     else:
         tuned = load_run(run, _exact(job), job.objects.model)
-        source = _source_task(job, run, net, tuned, tell)
-        found = {**drift.of_stages(job, tuned, tell), **source, **drift.of_language(job, tuned, tell)}
+        source = _source_task(job, run, net, tuned)  # First: it may change the weights.
+        found = {**drift.of_stages(job, tuned), **source, **drift.of_language(job, tuned)}
     if job.machine.first:
-        run.write(FILE, found)
+        for line in drift.in_words(found):
+            tell(line)
+        run.write("drift.json", found)
         run.append_event("drift", seconds=round(time.perf_counter() - started, 3))
     job.machine.gather(None)
 
@@ -80,30 +81,28 @@ def _exact(job: Job) -> Machine:
     return replace(job.machine, precision="fp32")
 
 
-def _source_task(job: Job, run: Run, net: Tunable, tuned: Loaded, tell: Tell) -> dict[str, Any]:
+def _source_task(job: Job, run: Run, net: Tunable, tuned: Loaded) -> dict[str, Any]:
     """The old score before and after with the curve between them, and what was kept, where a source task is given."""
     asked = job.recipe.evaluate
     if asked.source_task is None or asked.source_task.endswith(TEXT):
         return {}
     source = open_source_task(job.recipe, job.objects, job.rows, tuned.machine)
     metric, judges = source.former.metric, np.arange(len(source.rows))
-    between = _between(tuned, source)
-    points = _curve(job, tuned, source, between)
+    put, shares = _between(tuned, source)
+    points = _curve(job, tuned, source, put, shares)
     chosen, found = points[-1], dict[str, Any]()
     if asked.keep is not None:
         choosing, judges = np.flatnonzero(source.halves), np.flatnonzero(~source.halves)
         chosen = kept_point(points, asked.keep, metric, choosing)
         chose = f"{len(choosing)} source rows, which judge nothing"
         found["kept"] = {"asked": asked.keep, "share": chosen.share, "chosen_on": chose}
-        tell(f"to keep {asked.keep:.0%} of the old {metric}: the tuned weights at {chosen.share:g}, by {chose}")
-    between(chosen.share)
+    put(chosen.share)
     if chosen.share < 1:
         if job.machine.first:
             job.pretrained.put(tuned.pretrained.weights)
         folder.replace_model(job, run, net)
     before, after = (point.old.take(judges) for point in (points[0], chosen))
     values = [intervals.score(each, [metric], classes=False)[metric] for each in (before, after)]
-    tell(f"source task: {metric} {shown(values[0])} before, {shown(values[1])} after ({len(judges)} rows)")
     about = {"data": source.name, "metric": metric, "rows": len(judges), "before": values[0], "after": values[1]}
     found["source"] = {**about, "difference": difference(before, after, metric)}
     found["blend"] = [_as_json(job, point, judges, metric) for point in points]
@@ -131,8 +130,9 @@ def difference(before: Predictions, after: Predictions, metric: str) -> dict[str
     return {"value": value, "low": None if low is None else float(low), "high": None if high is None else float(high)}
 
 
-def _between(tuned: Loaded, source: SourceTask) -> Callable[[float], None]:
-    """What puts the weights at a share of the way from the pretrained to the tuned into both bodies."""
+def _between(tuned: Loaded, source: SourceTask) -> tuple[Callable[[float], None], list[float]]:
+    """What puts the weights at a share of the way from the pretrained to the tuned into both bodies, and the shares of
+    the curve: one where nothing has moved."""
     bodies = (source.former.pretrained, tuned.pretrained)
     start, end = ({name: tensor.clone() for name, tensor in body.weights.items()} for body in bodies)
     end = {name: end[name] for name in start}
@@ -142,19 +142,22 @@ def _between(tuned: Loaded, source: SourceTask) -> Callable[[float], None]:
         for body in bodies:
             body.put(weights)
 
-    return put
+    moved = any(not torch.equal(start[name], end[name]) for name in start)
+    return put, [number / POINTS for number in range(POINTS + 1)] if moved else [1.0]
 
 
-def _curve(job: Job, tuned: Loaded, source: SourceTask, between: Callable[[float], None]) -> list[Point]:
-    """The points from the pretrained to the tuned body."""
+def _curve(
+    job: Job, tuned: Loaded, source: SourceTask, put: Callable[[float], None], shares: list[float]
+) -> list[Point]:
+    """The points of the curve."""
     rows, points = spread(job.rows.split.valid, MOST_JUDGES), []
-    for number in range(POINTS + 1):
-        between(number / POINTS)
+    for share in shares:
+        put(share)
         new = None
         if len(rows):
             outputs = outputs_of(tuned.net, job.encoded, rows, tuned.machine)
             new = scores.deciding(job, job.rows.codes[rows], outputs)
-        points.append(Point(number / POINTS, new, source.predictions(tuned.machine)))
+        points.append(Point(share, new, source.predictions(tuned.machine)))
     return points
 
 

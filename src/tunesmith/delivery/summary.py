@@ -7,6 +7,7 @@ from typing import Any
 
 from tunesmith.assemble.thresholds import target_of, told
 from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, shown
+from tunesmith.delivery.drift import in_words
 from tunesmith.run import Run
 
 NOT_METRICS = ("classes", "baselines", "default_threshold", "data", "rows")
@@ -25,6 +26,8 @@ def summary(run: Run) -> str:
         lines = ["", f"{split} {metric}{f', mean of {folds} folds' * bool(folds)}, with 95 % interval:"]
         lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in rows.items()]
         lines += _about_threshold(run) if default else []
+    if told := in_words(run.drift):
+        lines += ["", *told]
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
     place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
     if example.unlabelled and not asked_again(run):
