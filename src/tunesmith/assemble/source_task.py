@@ -61,7 +61,6 @@ class SourceTask:
 
     former: Former
     encoded: Encoded
-    rows: npt.NDArray[np.int64]
     codes: npt.NDArray[Any]
     halves: npt.NDArray[np.bool_]
     """Which of the rows choose where something is chosen, by their content; the others judge."""
@@ -74,9 +73,8 @@ class SourceTask:
 
     def predictions(self, machine: Machine) -> Predictions:
         """What the old head answers on the body as it is now."""
-        outputs = outputs_of(self.former.net, self.encoded, self.rows, machine)
-        ids = self.former.table.ids()[self.rows]
-        return Predictions(ids, self.codes, outputs, self.former.task, self.former.target)
+        outputs = outputs_of(self.former.net, self.encoded, np.arange(len(self.codes)), machine)
+        return Predictions(self.encoded.table.ids(), self.codes, outputs, self.former.task, self.former.target)
 
 
 def open_source_task(recipe: Recipe, objects: Objects, rows: Rows, machine: Machine) -> SourceTask:
@@ -105,9 +103,10 @@ def open_source_task(recipe: Recipe, objects: Objects, rows: Rows, machine: Mach
     kept = np.flatnonzero(known)
     notes += [f"{MOST_ROWS} of its {len(kept)} rows are asked"] * (len(kept) > MOST_ROWS)
     kept = spread(kept, MOST_ROWS)
+    table = table.take(kept)
     encoded = former.encoder.encode(table, former.inputs)
     refuse_unreadable(table, former.inputs, encoded)
-    return SourceTask(former, encoded, kept, codes[kept], table.hashes[kept] % 2 == 0, tuple(notes))
+    return SourceTask(former, encoded, codes[kept], table.hashes % 2 == 0, tuple(notes))
 
 
 def refuse_other_body(source: SourceTask, pretrained: Pretrained) -> None:

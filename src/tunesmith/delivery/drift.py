@@ -44,7 +44,9 @@ def of_stages(job: Job, tuned: Loaded) -> dict[str, Any]:
     except ModelError as error:
         return {"stages": [], "skipped": f"the pretrained model is gone: {error}"}
     was = Tunable(pretrained, job.head.name, job.head.options, job.rows.target.num_outputs)
-    start, end = pretrained.weights, {name: tensor.cpu() for name, tensor in tuned.pretrained.weights.items()}
+    start, end = (
+        {name: tensor.cpu() for name, tensor in body.weights.items()} for body in (pretrained, tuned.pretrained)
+    )
     moved = {stage.name: _moved(stage, start, end) for stage in pretrained.stages}
     judges = job.rows.split.valid if len(job.rows.split.valid) else job.rows.split.train
     rows = spread(judges, ROWS)
@@ -58,7 +60,8 @@ def of_stages(job: Job, tuned: Loaded) -> dict[str, Any]:
         same = not moved[stage.name] and all(not before["moves"] for before in stages)
         known = not same and all(stage.name in each for each in features)
         cka = 1.0 if same else linear_cka(*(each[stage.name] for each in features)) if known else None
-        far = distance(*([each[name].cpu() for name in stage.parameters] for each in (start, end)))
+        weights = ([each[name] for name in stage.parameters] for each in (start, end))
+        far = distance(*weights) if moved[stage.name] else 0.0
         stages.append({"stage": stage.name, "cka": cka, "distance": far, "moves": moved[stage.name]})
     return {"stages": stages, "rows": len(rows)}
 

@@ -55,7 +55,7 @@ def require_source_task(job: Job, tell: Tell) -> None:
     for note in source.notes:
         tell(f"source task: {note}")
     if asked.keep is not None and min(source.halves.sum(), (~source.halves).sum()) < FEWEST:
-        what = f"{len(source.rows)} rows are too few: one half chooses how much is kept, the other judges it"
+        what = f"{len(source.codes)} rows are too few: one half chooses how much is kept, the other judges it"
         raise RecipeError(what, where="evaluate.keep", remedy=f"give {4 * FEWEST} or more")
 
 
@@ -87,7 +87,7 @@ def _source_task(job: Job, run: Run, net: Tunable, tuned: Loaded) -> dict[str, A
     if asked.source_task is None or asked.source_task.endswith(TEXT):
         return {}
     source = open_source_task(job.recipe, job.objects, job.rows, tuned.machine)
-    metric, judges = source.former.metric, np.arange(len(source.rows))
+    metric, judges = source.former.metric, np.arange(len(source.codes))
     put, shares = _between(tuned, source)
     points = _curve(job, tuned, source, put, shares)
     chosen, found = points[-1], dict[str, Any]()

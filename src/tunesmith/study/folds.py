@@ -25,6 +25,7 @@ Tell = Callable[[str], None]
 
 KEPT = (
     "data.json",
+    "drift.json",
     "environment.json",
     "events.jsonl",
     "ledger.json",
