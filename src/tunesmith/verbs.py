@@ -69,16 +69,8 @@ def fit(
     `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
     objects = objects_of(data, valid, test, model, loss, metrics, source_task=source_task)
-    fields: dict[str, Any] = {
-        "model": model,
-        "target": target,
-        "task": task,
-        "strategy": strategy,
-        "seed": seed,
-        "device": device,
-        "push": push,
-        "keep": keep,
-    }
+    fields: dict[str, Any] = {"model": model, "target": target, "task": task, "strategy": strategy, "keep": keep}
+    fields |= {"seed": seed, "device": device, "push": push}
     if resume is not None:
         run = resume if isinstance(resume, Run) else open_run(resume, finished=False)
         ignored = {

@@ -210,6 +210,7 @@ def write(
     metrics = [name for name in dict.fromkeys(made) if name in next(iter(scores.values()), {})][:5]
     labels = [] if task.name == "regression" else [f"{i} = `{label}`" for i, label in enumerate(target.labels)]
     local = recipe.model.name.startswith("package:") or Path(recipe.model.name).exists()
+    known = "transformers" if own or modality != "text" else "sentence-transformers"
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
     template = environment.from_string(_CARD)
@@ -218,11 +219,7 @@ def write(
         text = template.render(
             front=front,
             published=recipe.deliver.push,
-            library=_library(run)
-            if plain
-            else "transformers"
-            if own or modality != "text"
-            else "sentence-transformers",
+            library=_library(run) if plain else known,
             pipeline=PIPELINES[modality],
             rows_of=EXAMPLES[modality],
             memory=asked_again(run),
