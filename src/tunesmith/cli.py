@@ -79,6 +79,12 @@ def fit(
     strategy: Strategy = None,
     valid: Valid = None,
     test: Test = None,
+    source_task: Annotated[
+        str | None, typer.Option(help="Labelled rows of what the model could do before: does it still?")
+    ] = None,
+    keep: Annotated[
+        float | None, typer.Option(help="Go back towards the pretrained weights until, say, 0.9 of that score is left.")
+    ] = None,
     out: Out = None,
     seed: Seed = None,
     seeds: Annotated[
@@ -103,6 +109,8 @@ def fit(
         strategy=strategy,
         valid=valid,
         test=test,
+        source_task=source_task,
+        keep=keep,
         out=out,
         seed=seed,
         seeds=seeds,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith import plugins
+from tunesmith.delivery import forgetting_picture
 from tunesmith.delivery.summary import summary
 from tunesmith.evaluation.intervals import shown
 from tunesmith.run import Run, new_run
@@ -30,7 +31,8 @@ def demo(out: Path | str | None = None, *, images: bool = False, quiet: bool = F
     """Fine-tune all-MiniLM-L6-v2 on 624 support tickets (8 intents) and say what it is worth; the Run.
 
     With `images`: a small network learns the digits 0 to 4 of scikit-learn, and each strategy fine-tunes it on ten
-    pictures each of the digits 5 to 9; the Run that was best on the valid rows."""
+    pictures each of the digits 5 to 9, with a picture of what each leaves of 0 to 4; the Run that was best on the valid
+    rows."""
     tell: Tell = (lambda _line: None) if quiet else say
     return _digits(out, tell) if images else _tickets(out, tell, quiet)
 
@@ -61,22 +63,41 @@ def _digits(out: Path | str | None, tell: Tell) -> Run:
     tell(f"0 to 4: valid accuracy {shown(source.scores['valid']['accuracy'])}, of {len(rows['source'][1])} pictures")
     parts = {"valid": rows["valid"], "test": rows["test"]}
     tell(f"5 to 9: {ROWS_OF_EACH} pictures of each to train on, {len(rows['test'][1])} others as test\n")
-    tell(f"{'strategy':<18}{'test accuracy':<24}{'trained':>10}{'seconds':>9}")
+    tell(f"{'strategy':<18}{'test accuracy':<24}{'of 0 to 4, before, after':<26}{'trained':>10}{'seconds':>9}")
     runs: dict[str, Run] = {}
     for name in ["from scratch", *plugins.names("strategy")]:
         began = time.perf_counter()
-        model, strategy = ("new:cnn", "full") if name == "from scratch" else (source, name)
-        folder = place / name.replace(" ", "-")
-        runs[name] = fit(rows["train"], model, strategy=strategy, out=folder, settings=_FAST, quiet=True, **parts)
+        new = name == "from scratch"
+        model, strategy = ("new:cnn", "full") if new else (source, name)
+        was = None if new else rows["source"]
+        options = {**parts, "source_task": was, "out": place / name.replace(" ", "-"), "settings": _FAST}
+        runs[name] = fit(rows["train"], model, strategy=strategy, quiet=True, **options)
         seconds = time.perf_counter() - began
         plan = check(rows["train"], model, strategy=strategy, plan=True, tell=lambda _line: None, **parts)
         trained = max(phase.trainable for phase in plan.phases)
-        tell(f"{name:<18}{shown(runs[name].scores['test']['accuracy']):<24}{trained:>10,}{seconds:>9.1f}")
-    tuned = {name: run.scores["valid"]["accuracy"]["value"] for name, run in runs.items() if name != "from scratch"}
-    best = max(tuned, key=lambda name: tuned[name])
+        kept = " -> ".join(f"{value:.3f}" for value in _old_scores(runs[name])) or "-"
+        tell(f"{name:<18}{shown(runs[name].scores['test']['accuracy']):<24}{kept:<26}{trained:>10,}{seconds:>9.1f}")
+    tuned = {name: run for name, run in runs.items() if name != "from scratch"}
+    best = max(tuned, key=lambda name: tuned[name].scores["valid"]["accuracy"]["value"])
     tell(f"\nbest on the valid rows: {best}; its Run: {runs[best].path}")
+    _draw_forgetting(place / "forgetting.png", tuned)
+    tell(f"what each strategy gains and forgets, in one picture: {place / 'forgetting.png'}")
     tell(f"{time.perf_counter() - started:.0f} seconds in all")
     return runs[best]
+
+
+def _old_scores(run: Run) -> list[float]:
+    """The accuracy on 0 to 4 before and after, of the pictures that its source did not train on."""
+    source = run.drift.get("source")
+    return [source[name]["value"] for name in ("before", "after")] if source else []
+
+
+def _draw_forgetting(png: Path, runs: dict[str, Run]) -> None:
+    """A mark for each strategy: what it can do now, and what is left of what the network could do before."""
+    before = _old_scores(next(iter(runs.values())))[0]
+    found = {name: (run.scores["test"]["accuracy"]["value"], _old_scores(run)[1]) for name, run in runs.items()}
+    words = ("test accuracy on 5 to 9 (new)", "accuracy on 0 to 4 (old), under the old head")
+    forgetting_picture.draw(png, "what fine-tuning on 5 to 9 leaves of 0 to 4", words, before, found)
 
 
 _FAST = ['evaluate.metrics=["accuracy"]']

@@ -28,6 +28,8 @@ FIELDS = {
     "push": "deliver.push",
     "metrics": "evaluate.metrics",
     "seeds": "evaluate.seeds",
+    "source_task": "evaluate.source_task",
+    "keep": "evaluate.keep",
     "loss": "objective",
 }
 """An argument of a verb -> the field of the recipe that it sets, where the two are called differently."""
@@ -59,7 +61,7 @@ def is_recipe(data: Any) -> bool:
 
 def _plain(name: str, value: Any) -> Any:
     """An argument as the recipe writes it: objects in memory by a name."""
-    if name in ("data", "valid", "test"):
+    if name in ("data", "valid", "test", "source_task"):
         return str(value) if path_of(value) else _digest(value)
     if name == "model":
         if _is_network(value):
@@ -90,6 +92,7 @@ def resumed(run: Run, objects: Objects, given: Mapping[str, Any]) -> Recipe:
             ("data", recipe.data.source, objects.data),
             ("valid", recipe.data.valid, objects.valid),
             ("test", recipe.data.test, objects.test),
+            ("source_task", recipe.evaluate.source_task, objects.source_task),
             ("model", recipe.model.name, objects.model),
             ("loss", recipe.objective.name, objects.loss),
             ("metrics", "".join(recipe.evaluate.metrics), objects.metrics or None),
@@ -103,13 +106,15 @@ def resumed(run: Run, objects: Objects, given: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def objects_of(data: Any, valid: Any, test: Any, model: Any, loss: Any, metrics: Any) -> Objects:
+def objects_of(
+    data: Any, valid: Any, test: Any, model: Any, loss: Any, metrics: Any, *, source_task: Any = None
+) -> Objects:
     def in_memory(thing: Any) -> Any:
         return None if path_of(thing) else thing
 
     own = tuple(metric for metric in metrics or () if not isinstance(metric, str))
     network = model if _is_network(model) else None
-    return Objects(in_memory(data), in_memory(valid), in_memory(test), network, loss, own)
+    return Objects(in_memory(data), in_memory(valid), in_memory(test), network, loss, own, in_memory(source_task))
 
 
 def _is_network(thing: Any) -> bool:

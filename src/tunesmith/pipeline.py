@@ -18,7 +18,7 @@ from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
 from tunesmith.choices import Folds, HeldOut
-from tunesmith.delivery import attempts, folder, overfitting, scores, temperature
+from tunesmith.delivery import attempts, folder, forgetting, overfitting, scores, temperature
 from tunesmith.delivery.beside import frozen
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
@@ -56,6 +56,7 @@ def run_recipe(
     tell, quiet = (tell, quiet) if place.first else (_say_nothing, True)
     with contextlib.closing(place), terminable():
         job = prepare(recipe, objects, place, tell)
+        forgetting.require_source_task(job, tell)
         run = folder.begin(job, out) if resume is None else folder.reopen(job, resume)
         try:
             job = measured(job, run, tell)
@@ -64,6 +65,7 @@ def run_recipe(
             net = train(job, run, tell, quiet)
             temperature.calibrate(job, run, net, tell)
             folder.save_model(job, run, net)
+            forgetting.measure(job, run, net, tell)
             judgement = scores.score_run(job, run, tell, judged, untouched)
             overfitting.diagnose(job, run, judgement, untouched)
             folder.finish(job, run, tell)

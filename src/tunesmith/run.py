@@ -61,6 +61,11 @@ class Run:
         return dict(self.read("scores.json"))
 
     @property
+    def drift(self) -> dict[str, Any]:
+        """How far each stage of the body moved, and what the model could do before and can do now."""
+        return dict(self.read("drift.json"))
+
+    @property
     def measured(self) -> dict[str, Any]:
         """What was measured on the rows before training: the target's labels, the head, the micro-batch, the length."""
         return dict(self.read("measured.json"))

@@ -66,6 +66,8 @@ def fit(
     test: Any = None,
     loss: Callable[..., Any] | None = None,
     metrics: Sequence[Metric] | None = None,
+    source_task: Any = None,
+    keep: float | None = None,
     out: Path | str | None = None,
     seed: int | None = None,
     seeds: int | None = None,
@@ -82,29 +84,28 @@ def fit(
     Dataset ...), `data` also a recipe file; `model` is a name, a folder, a Run, or a network of your own, of torch
     or Keras (it is copied); `settings` are overrides such as `"train.lr=1e-4"`. `loss(outputs, targets)
     -> (rows,)` and `metrics` (`metric(truth, predictions) -> float`, more is better) may be functions of your own.
+    `source_task` are labelled rows of what the model could do before, and `keep` is the share of that score to be kept.
     With `seeds` = 5 the recipe is run with four further seeds, and the scores say how much they differ by.
     `resume` continues a Run that was interrupted; objects in memory must be handed over again."""
     tell = _nothing if quiet else tell
-    objects = objects_of(data, valid, test, model, loss, metrics)
-    fields: dict[str, Any] = {
-        "model": model,
-        "target": target,
-        "task": task,
-        "strategy": strategy,
-        "seed": seed,
-        "seeds": seeds,
-        "device": device,
-        "push": push,
-    }
+    objects = objects_of(data, valid, test, model, loss, metrics, source_task=source_task)
+    fields: dict[str, Any] = {"model": model, "target": target, "task": task, "strategy": strategy, "keep": keep}
+    fields |= {"seed": seed, "seeds": seeds, "device": device, "push": push}
     if resume is not None:
         run = resume if isinstance(resume, Run) else open_run(resume, finished=False)
-        ignored = fields | {"model": None if objects.model is not None else model}
-        recipe = resumed(run, objects, {"DATA": path_of(data), "--out": out, "--set": settings or None} | ignored)
+        ignored = {
+            "DATA": path_of(data),
+            "--source-task": path_of(source_task),
+            "--out": out,
+            "--set": settings or None,
+        }
+        ignored |= fields | {"model": None if objects.model is not None else model}
+        recipe = resumed(run, objects, ignored)
         if run.finished:
             tell(f"{run.path} is complete: nothing to resume")
             return run
         return _fitted(recipe)(recipe, objects, resume=run, tell=tell, quiet=quiet)
-    fields |= {"data": data, "valid": valid, "test": test, "loss": loss, "metrics": metrics}
+    fields |= {"data": data, "valid": valid, "test": test, "source_task": source_task, "loss": loss, "metrics": metrics}
     recipe = recipe_of(objects, fields, settings)
     return _fitted(recipe)(recipe, objects, out=out, tell=tell, quiet=quiet)
 

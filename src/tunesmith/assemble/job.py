@@ -304,7 +304,8 @@ def _with_places(recipe: Recipe, objects: Objects) -> Recipe:
     places = {"valid": whole(data.valid), "test": whole(data.test), "unlabelled": whole(data.unlabelled)}
     places["source"] = data.source if objects.data is not None else whole(data.source)
     model = recipe.model.model_copy(update={"name": whole(recipe.model.name), "weights": whole(recipe.model.weights)})
-    return recipe.model_copy(update={"data": data.model_copy(update=places), "model": model})
+    judging = recipe.evaluate.model_copy(update={"source_task": whole(recipe.evaluate.source_task)})
+    return recipe.model_copy(update={"data": data.model_copy(update=places), "model": model, "evaluate": judging})
 
 
 def _name(rows: Rows) -> str:

@@ -60,8 +60,8 @@ def reads(recipe: Recipe, objects: Objects) -> Callable[[Modality], Modality]:
     return modality
 
 
-def opened(recipe: Recipe, objects: Objects, rows: Rows) -> tuple[Pretrained, Encoder]:
-    """The model with a head for the rows' labels, and the encoder of its inputs."""
+def opened(recipe: Recipe, objects: Objects, rows: Rows, known: Encoder | None = None) -> tuple[Pretrained, Encoder]:
+    """The model with a head for the rows' labels, and the encoder of its inputs, unless that is `known`."""
     model = recipe.model
     seed_everything(fold(recipe.seed, "head"))
     if (run := network_run(model.name)) is not None:
@@ -81,13 +81,13 @@ def opened(recipe: Recipe, objects: Objects, rows: Rows) -> tuple[Pretrained, En
             what = f"reads {PLURALS[pretrained.modality]}, and the data are {PLURALS[rows.modality]}"
             remedy = "give another model, or say which columns it reads with --set 'data.inputs=[\"NAME\"]'"
             raise ModelError(what, where=model.name, remedy=remedy)
-        return pretrained, encoder_of(pretrained, recipe, rows)
+        return pretrained, known or encoder_of(pretrained, recipe, rows)
     head = recipe.model.head
     layer = head.options.get("layer") if isinstance(head, Choice) and head.name == "own" else None
     if (source := keras.opened(model.name, objects.model)) is not None:
-        encoder, module, told = _of_keras(source, recipe, rows, layer)
+        encoder, module, told = _of_keras(source, recipe, rows, layer, known)
     else:
-        encoder = _stated_encoder(recipe, objects, rows)
+        encoder = known or _stated_encoder(recipe, objects, rows)
         module, told = _module(model, objects.model, encoder, rows.target.num_outputs, pretrained=True)
     pretrained = network.of_module(
         module, encoder.blank(2), rows.target.labels, name=model.name, modality=rows.modality, head=layer, told=told
@@ -222,15 +222,17 @@ def _takes_columns(given: torch.nn.Module | None) -> bool:
     return given is not None and bool({"numbers", "categories"} & {*inspect.signature(given.forward).parameters})
 
 
-def _of_keras(source: Any, recipe: Recipe, rows: Rows, layer: str | None) -> tuple[Encoder, torch.nn.Module, list[str]]:
+def _of_keras(
+    source: Any, recipe: Recipe, rows: Rows, layer: str | None, encoder: Encoder | None
+) -> tuple[Encoder, torch.nn.Module, list[str]]:
     """A Keras model as a network, the encoder of its inputs, and what there is to tell of the two."""
-    model, known = recipe.model, keras.expects(source)
+    model, own = recipe.model, keras.expects(source)
     if idle := [key for key in ("weights", "options") if getattr(model, key)]:
         what = f'"model.{idle[0]}" has no effect on a Keras model: it brings its own'
         raise RecipeError(what, where="recipe", remedy="leave it out")
-    stated = {**known, **model.expects} if rows.modality == "image" else model.expects
-    encoder = _learnt_encoder(recipe, stated, source, rows)
-    told = ["its own layers scale the pixels"] if "std" in known and "std" not in model.expects else []
+    stated = {**own, **model.expects} if rows.modality == "image" else model.expects
+    encoder = encoder or _learnt_encoder(recipe, stated, source, rows)
+    told = ["its own layers scale the pixels"] if "std" in own and "std" not in model.expects else []
     return encoder, keras.KerasNetwork(source, layer, images=rows.modality == "image"), told
 
 

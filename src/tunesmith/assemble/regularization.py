@@ -17,9 +17,8 @@ from tunesmith.evaluation.intervals import rising
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run
 from tunesmith.training import phases
-from tunesmith.training.averaging import Weights
 from tunesmith.training.loop import Penalty
-from tunesmith.training.state import State
+from tunesmith.training.state import State, Weights
 
 
 def begin(job: Job, state: State) -> None:

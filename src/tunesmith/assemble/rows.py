@@ -48,6 +48,7 @@ class Objects:
     model: torch.nn.Module | None = None
     loss: Callable[..., Any] | None = None
     metrics: tuple[Callable[..., float], ...] = ()
+    source_task: Any = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +67,13 @@ The output is the value itself.
 {%- endif %}
 {%- if recipe.model.trust %} **The model brings Python code of its own, which was trusted.**{% endif %}
 
+{% if forgot -%}
+## What it forgot
+
+{% for line in forgot -%}
+- {{ line }}
+{% endfor %}
+{% endif -%}
 ## Use it
 {% if not front and memory %}
 The network came from memory: hand it over again, in Python.
@@ -194,7 +202,16 @@ def asked_again(run: Run) -> bool:
     return there and _library(run) == "torch" and run.network["model"]["name"].startswith("memory:")
 
 
-def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str], modality: str) -> None:
+def write(
+    run: Run,
+    recipe: Recipe,
+    task: Task,
+    target: Target,
+    num_rows: dict[str, str],
+    modality: str,
+    *,
+    forgot: Sequence[str] = (),
+) -> None:
     """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model."""
     plain = (run.path / "network.json").is_file()
     own = run.measured["head"]["name"] == "own"
@@ -204,6 +221,7 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
     metrics = [name for name in dict.fromkeys(made) if name in next(iter(scores.values()), {})][:5]
     labels = [] if task.name == "regression" else [f"{i} = `{label}`" for i, label in enumerate(target.labels)]
     local = recipe.model.name.startswith("package:") or Path(recipe.model.name).exists()
+    known = "transformers" if own or modality != "text" else "sentence-transformers"
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
     template = environment.from_string(_CARD)
@@ -212,17 +230,14 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
         text = template.render(
             front=front,
             published=recipe.deliver.push,
-            library=_library(run)
-            if plain
-            else "transformers"
-            if own or modality != "text"
-            else "sentence-transformers",
+            library=_library(run) if plain else known,
             pipeline=PIPELINES[modality],
             rows_of=EXAMPLES[modality],
             memory=asked_again(run),
             on_hub=None if local else recipe.model.name,
             model=Path(recipe.model.name).name if local else recipe.model.name,
             recipe=recipe,
+            forgot=forgot,
             columns=[name for name in target.columns if not name.startswith("separator=")],
             inputs=inputs,
             labels=", ".join(labels),

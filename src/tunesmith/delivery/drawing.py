@@ -1,4 +1,4 @@
-"""Curves over a logarithmic axis, drawn as a PNG."""
+"""Curves over an axis, by the logarithm unless told otherwise, drawn as a PNG."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 
 
 class Axes:
-    """A picture whose abscissa runs between two `ends`, by the logarithm, and whose ordinate from `low` to `high`;
-    what is higher is cut. Places are in pixels of the picture as it is saved, up to `right`."""
+    """A picture whose abscissa runs between two `ends`, by the logarithm unless it is `linear`, and whose ordinate from
+    `low` to `high`; what is higher is cut. Places are in pixels of the picture as it is saved, up to `right`."""
 
-    def __init__(self, ends: tuple[float, float], low: float, high: float, right: int = RIGHT) -> None:
-        self.ends, self.low, self.high, self.right = ends, low, high, right
+    def __init__(
+        self, ends: tuple[float, float], low: float, high: float, right: int = RIGHT, *, linear: bool = False
+    ) -> None:
+        self.ends, self.low, self.high, self.right, self.linear = ends, low, high, right, linear
         self.image = Image.new("RGB", (SIZE[0] * SHARP, SIZE[1] * SHARP), "white")
         self.canvas = ImageDraw.Draw(self.image)
         self.font = ImageFont.load_default(15 * SHARP)
 
     def point(self, x: float, value: float) -> tuple[float, float]:
         """Where a number and its value lie."""
-        share = math.log(x / self.ends[0]) / math.log(self.ends[1] / self.ends[0])
+        start, end = self.ends
+        share = (x - start) / (end - start) if self.linear else math.log(x / start) / math.log(end / start)
         height = min(1.0, (value - self.low) / (self.high - self.low))
         return LEFT + share * (self.right - LEFT), BOTTOM - height * (BOTTOM - TOP)
 

@@ -20,7 +20,7 @@ from tunesmith.assemble.job import Job, Tell, with_assumed_head
 from tunesmith.assemble.opened import network_run
 from tunesmith.assemble.thresholds import target_of
 from tunesmith.data.encoders.text import TextEncoder
-from tunesmith.delivery import card
+from tunesmith.delivery import card, drift
 from tunesmith.delivery.exports import keras, peft, plain, sentence_transformers, transformers
 from tunesmith.delivery.scores import FOLDS_FILE
 from tunesmith.errors import DataError, MachineError
@@ -166,16 +166,29 @@ def save_model(job: Job, run: Run, net: Tunable) -> None:
                 with whole_folder(run.path / "adapter") as temporary:
                     peft.write(net, job.pretrained, target.labels, job.recipe.model.trust, temporary)
             lora.merge(job.pretrained)
-        with whole_folder(run.model) as temporary:
-            _export(job, net, temporary)
-        with whole_folder(run.path / ".weights") as temporary:
-            save_tensors(net, str(temporary / run.weights.name))
-        if net.head_path:
-            _write_network(job, run)
-        (run.path / ".weights" / run.weights.name).chmod(0o644)
-        (run.path / ".weights" / run.weights.name).replace(run.weights)
-        (run.path / ".weights").rmdir()
+        _write_model(job, run, net)
     job.machine.gather(None)
+
+
+def replace_model(job: Job, run: Run, net: Tunable) -> None:
+    """Write the model again, whose body has been changed since it was saved; an adapter would not be that change."""
+    if job.machine.first:
+        if (run.path / "adapter").exists():
+            remove_folder(run.path / "adapter")
+        _write_model(job, run, net)
+    job.machine.gather(None)
+
+
+def _write_model(job: Job, run: Run, net: Tunable) -> None:
+    with whole_folder(run.model) as temporary:
+        _export(job, net, temporary)
+    with whole_folder(run.path / ".weights") as temporary:
+        save_tensors(net, str(temporary / run.weights.name))
+    if net.head_path:
+        _write_network(job, run)
+    (run.path / ".weights" / run.weights.name).chmod(0o644)
+    (run.path / ".weights" / run.weights.name).replace(run.weights)
+    (run.path / ".weights").rmdir()
 
 
 def _export(job: Job, net: Tunable, folder: Path) -> None:
@@ -216,7 +229,9 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
         counts["test"] = (
             f"mean of {folds} folds, each judged by a model that trained on others; this one trained on all"
         )
-    card.write(run, job.recipe, job.rows.task, target_of(run), counts, job.rows.modality)
+    card.write(
+        run, job.recipe, job.rows.task, target_of(run), counts, job.rows.modality, forgot=drift.in_words(run.drift)
+    )
     (run.path / FOLDS_FILE).unlink(missing_ok=True)
     for best in run.checkpoints.glob("best-*"):
         best.unlink()

@@ -52,10 +52,10 @@ def value_of(job: Job, rows: np.ndarray, outputs: np.ndarray) -> float:
 
 def value_of_outputs(job: Job, codes: np.ndarray, outputs: np.ndarray) -> float:
     """The deciding metric of outputs in the target's unit; at its best threshold where the recipe has it chosen."""
-    return intervals.value(_deciding(job, codes, outputs), plain_name(job.select), job.objects.metrics)
+    return intervals.value(deciding(job, codes, outputs), plain_name(job.select), job.objects.metrics)
 
 
-def _deciding(job: Job, codes: np.ndarray, outputs: np.ndarray) -> Predictions:
+def deciding(job: Job, codes: np.ndarray, outputs: np.ndarray) -> Predictions:
     """Outputs as they are decided during training."""
     predictions = Predictions(np.arange(len(codes)).astype(str), codes, outputs, job.rows.task, job.rows.target)
     rule = job.recipe.evaluate.threshold
@@ -74,7 +74,7 @@ def share_better(job: Job, rows: np.ndarray, first: np.ndarray, second: np.ndarr
     both come from nets in training."""
     target = job.rows.target
     one, other = (
-        _deciding(job, job.rows.codes[rows], outputs * target.std + target.mean) for outputs in (first, second)
+        deciding(job, job.rows.codes[rows], outputs * target.std + target.mean) for outputs in (first, second)
     )
     return intervals.share_better(one, other, plain_name(job.select), job.objects.metrics)
 

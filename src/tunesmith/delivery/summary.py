@@ -9,6 +9,7 @@ from typing import Any
 from tunesmith.assemble.thresholds import target_of, told
 from tunesmith.delivery import probabilities
 from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, over_seeds
+from tunesmith.delivery.drift import in_words
 from tunesmith.evaluation.intervals import shown
 from tunesmith.run import Run
 
@@ -37,6 +38,8 @@ def summary(run: Run) -> str:
         lines += about_slices(scores[split].get("slices", []))
     if (run.path / "diagnosis.json").is_file():
         lines += [f"fit:  {run.read('diagnosis.json')['sentence']}"]
+    if told := in_words(run.drift):
+        lines += ["", *told]
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
     place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
     if example.unlabelled and not asked_again(run):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tunesmith.errors import ModelError
@@ -93,6 +94,20 @@ class Pretrained:
                 home = next((holds[path] for path in _paths(name) if path in holds), self.stages[0].name)
             found[home].append(name)
         self.stages = tuple(replace(stage, parameters=tuple(found[stage.name])) for stage in self.stages)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The body's parameters and buffers by name, as they are; those of a head inside it are left out."""
+        named = {**dict(self.body.named_parameters()), **dict(self.body.named_buffers())}
+        inside = f"{self.head_path}." if self.head_path else None
+        return {name: tensor.detach() for name, tensor in named.items() if not inside or not name.startswith(inside)}
+
+    @torch.no_grad()
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy weights of these names into the body, in place."""
+        own = self.weights
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
 
     @property
     def embeddings(self) -> Tensor:

@@ -30,6 +30,8 @@ CHOICES = {
 
 BEHIND_AUTO = {"data.split": "hash"}
 """What "auto" mostly stands for, where several have the options that are written."""
+TEXT = ".txt"
+"""How the name of a general text ends, among what `evaluate.source_task` may name."""
 LIMITS = ("dropped", "duplicates", "conflicts", "leaks", "cut")
 """What `data.limits` knows."""
 
@@ -64,6 +66,7 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
         *_metrics(recipe, where),
         *_threshold(recipe, where),
         *_temperature(recipe, where),
+        *_forgetting(recipe, where),
         *_without_effect(recipe, where),
     ]
     if problems:
@@ -165,6 +168,30 @@ def _temperature(recipe: Recipe, where: str) -> list[Problem]:
     if recipe.evaluate.temperature in ("auto", 1) or recipe.task == "auto" or recipe.task.name != "regression":
         return []
     return [Problem('"evaluate.temperature" has no effect on a regression', where, "leave it out")]
+
+
+def _forgetting(recipe: Recipe, where: str) -> list[Problem]:
+    """What keeps an old score needs one, and weights that move and that nothing else mixes."""
+    source, keep = recipe.evaluate.source_task, recipe.evaluate.keep
+    problems = []
+    if source is not None and recipe.model.name.startswith("new:"):
+        what = '"evaluate.source_task" asks what the model could do before, and it is not pretrained'
+        problems.append(Problem(what, where, "leave it out, or give the Run that could do it as model.name"))
+    if keep is None:
+        return problems
+    if source is None:
+        what, remedy = '"evaluate.keep" keeps the score of an old task', "set evaluate.source_task to its labelled rows"
+        problems.append(Problem(what, where, remedy))
+    elif source.endswith(TEXT):
+        remedy = "set evaluate.source_task to labelled rows, or leave keep out"
+        problems.append(Problem('"evaluate.keep" keeps the score of labelled rows, not of a text', where, remedy))
+    if recipe.strategy.name == "head":
+        what = '"evaluate.keep" has no effect on the strategy head, which leaves the body as it is'
+        problems.append(Problem(what, where, "leave it out"))
+    if recipe.train.average is not None and recipe.train.average.name == "wise_ft":
+        what = '"evaluate.keep" and "train.average" = wise_ft both mix the tuned weights with the pretrained'
+        problems.append(Problem(what, where, "leave one of the two out"))
+    return problems
 
 
 def _without_effect(recipe: Recipe, where: str) -> list[Problem]:

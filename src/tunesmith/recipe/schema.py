@@ -205,6 +205,11 @@ class Evaluate(Part):
     that are neither input nor target."""
     seeds: int = Field(1, ge=1)
     """How often the recipe is run, each time with another seed: the scores then say how much they differ by."""
+    source_task: str | None = None
+    """What the model could do before: labelled rows that its own head knows, scored before and after; or a text (.txt)
+    on which a language model is judged."""
+    keep: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Go back from the tuned weights to the pretrained ones as far as this share of the old score asks (WiSE-FT)."""
 
 
 class Deliver(Part):

@@ -25,6 +25,7 @@ Scores = dict[str, Any]
 KEPT = (
     "data.json",
     "diagnosis.json",
+    "drift.json",
     "environment.json",
     "events.jsonl",
     "ledger.json",

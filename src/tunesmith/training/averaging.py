@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from tunesmith.models.kinds import has_statistics
 from tunesmith.models.stages import evaluating
 from tunesmith.training import checkpoint
-from tunesmith.training.state import State
+from tunesmith.training.state import State, Weights, mixed
 
-Weights = dict[str, Tensor]
 Inputs = Callable[[], Iterable[Mapping[str, Tensor]]]
 """The inputs of the training rows, in batches."""
 Score = Callable[[Weights], float]
@@ -97,7 +96,7 @@ def soup(*, size: Annotated[int, Field(ge=2)] = 5) -> Average:
         mean = checkpoint.kept_weights(first, folder)
         best, steps = score(mean), [first["step"]]
         for member in others:
-            tried = _mixed(mean, checkpoint.kept_weights(member, folder), 1 / (len(steps) + 1))
+            tried = mixed(mean, checkpoint.kept_weights(member, folder), 1 / (len(steps) + 1))
             value = score(tried)
             if value >= best:
                 mean, best, steps = tried, value, [*steps, member["step"]]
@@ -120,7 +119,7 @@ def wise_ft(*, coefficient: Annotated[float, Field(ge=0, le=1)] | None = None) -
         assert state.start is not None
         known = {name: tensor for name, tensor in tuned.items() if name in state.start and name not in state.fresh}
         start = {name: state.start[name].to(tensor.device) for name, tensor in known.items()}
-        return {**tuned, **_mixed(start, known, share)}
+        return {**tuned, **mixed(start, known, share)}
 
     def scored(state: State) -> Weights | None:
         assert coefficient is not None
@@ -154,15 +153,6 @@ def _move(state: State, share: float) -> None:
         state.averages = {name: tensor.float().clone() for name, tensor in weights.items()}
         return
     torch._foreach_lerp_([state.averages[name] for name in weights], [w.float() for w in weights.values()], share)
-
-
-@torch.no_grad()
-def _mixed(first: Weights, second: Weights, share: float) -> Weights:
-    """Between two sets of weights, `share` of the second; what does not float is the first's."""
-    return {
-        name: torch.lerp(tensor, second[name].to(tensor.device), share) if tensor.is_floating_point() else tensor
-        for name, tensor in first.items()
-    }
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ import torch
 
 from tunesmith.models.tunable import Tunable
 
+Weights = dict[str, torch.Tensor]
+
 
 @dataclass
 class State:
@@ -64,3 +66,12 @@ class State:
         own = dict(self.net.named_parameters()) | dict(self.net.named_buffers())
         for name, tensor in weights.items():
             own[name].copy_(tensor)
+
+
+@torch.no_grad()
+def mixed(first: Weights, second: Weights, share: float) -> Weights:
+    """Between two sets of weights, `share` of the second; what does not float is the first's."""
+    return {
+        name: torch.lerp(tensor, second[name].to(tensor.device), share) if tensor.is_floating_point() else tensor
+        for name, tensor in first.items()
+    }

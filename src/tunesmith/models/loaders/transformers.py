@@ -199,6 +199,23 @@ def modality_of(name: str, revision: str | None = None, trust: bool = False) -> 
         return processors.modality_of(_config(folder, trust), folder)
 
 
+def own_head(name: str, revision: str | None = None, trust: bool = False) -> tuple[list[str], str]:
+    """The labels that the head of a checkpoint was trained for, and its problem type (see `tasks.Task.problem_type`).
+
+    ModelError where its configuration names no such head."""
+    folder = find_folder(name, revision)
+    with quiet():
+        config = _config(folder, trust)
+        modality = processors.modality_of(config, folder)
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    if not architecture.endswith(ENDS[modality]):
+        what = f"has no classification head of its own (it is a {architecture or type(config).__name__})"
+        raise ModelError(what, where=name, remedy="give the Run or the checkpoint that was tuned for the old task")
+    labels = [str(config.id2label[key]) for key in sorted(config.id2label)]
+    usual = "regression" if len(labels) == 1 else "single_label_classification"
+    return labels, config.problem_type or usual
+
+
 def _labels_to_keep(config: Any, labels: Sequence[str], modality: str) -> list[str] | None:
     """The checkpoint's own label order, when its head was trained for the same names."""
     architecture = (getattr(config, "architectures", None) or [""])[0]
