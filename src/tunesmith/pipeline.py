@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from tunesmith.training.loop import Event, train_phase
 from tunesmith.training.observers import EventLog, Progress
 from tunesmith.training.state import State
 from tunesmith.training.stepping import evaluated, finish
+from tunesmith.training.tracking import Trackers
 
 
 def run_recipe(
@@ -57,11 +58,13 @@ def run_recipe(
         job = prepare(recipe, objects, place, tell)
         run = folder.begin(job, out) if resume is None else folder.reopen(job, resume)
         try:
-            job = measured(job, run, tell)
-            tell(f"run folder: {run.path}")
-            net = train(job, run, tell, quiet)
-            folder.save_model(job, run, net)
-            scores.score_run(job, run, tell, judged or {})
+            with contextlib.closing(Trackers(run, recipe.deliver.observers if place.first else (), tell)) as trackers:
+                job = measured(job, run, tell)
+                tell(f"run folder: {run.path}")
+                net = train(job, run, tell, quiet, trackers.follow)
+                folder.save_model(job, run, net)
+                scores.score_run(job, run, tell, judged or {})
+                trackers.finish()
             folder.finish(job, run, tell)
         except KeyboardInterrupt as error:
             what = f"interrupted; continue with: tunesmith fit --resume {run.path}"
@@ -101,8 +104,9 @@ def measured(job: Job, run: Run, tell: Tell) -> Job:
     return replace(job, rows=rows, head=head, micro=stored["micro"], epochs=length and length["epochs"])
 
 
-def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
-    """Train through the plan's phases; evaluate, keep the best, save, stop: the lines under the `for`."""
+def train(job: Job, run: Run, tell: Tell, quiet: bool, follow: Callable[[], None] = lambda: None) -> Tunable:
+    """Train through the plan's phases; evaluate, keep the best, save, stop: the lines under the `for`. `follow`: called
+    in every step, for those who read events.jsonl."""
     state, feed = State(job.net()), job.feed(job.rows.split.train)
     cadence = job.cadence(feed.steps_per_epoch)
     regularization.begin(job, state)
@@ -134,6 +138,7 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
                     value = validate(job, state, feed, log)
                     keep(job, state, run, value)
                 progress.scored(job.select, value)
+            follow()
             enough = out_of_patience(job, state)
             asked = job.machine.most(signals.code)
             if asked or due(event.step, cadence.save, last or enough):

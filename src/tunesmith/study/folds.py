@@ -78,7 +78,7 @@ def _recipes(recipe: Recipe) -> list[Recipe]:
     found = []
     for options in each_fold(**recipe.data.split.options):
         data = recipe.data.model_copy(update={"split": Choice(name="fold", options=options)})
-        deliver = recipe.deliver.model_copy(update={"push": None})
+        deliver = recipe.deliver.model_copy(update={"push": None, "observers": ()})
         found.append(recipe.model_copy(update={"data": data, "deliver": deliver}))
     return found
 
