@@ -1,4 +1,4 @@
-"""Observers from the recipe to the end of a run: they see what events.jsonl and scores.json hold, and change nothing."""
+"""Observers from the recipe to the end of a run: they see what its files hold, and change nothing."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,7 @@ from tunesmith.tasks.task import Target, Task
 _CARD = """\
 {% if front -%}
 ---
-library_name: {{ library }}
-{% if on_hub %}base_model: {{ on_hub }}
-{% endif -%}
-pipeline_tag: {{ pipeline }}
-tags: [tunesmith]
+{{ metadata -}}
 ---
 {% endif -%}
 # {{ recipe.name }}
@@ -104,7 +101,13 @@ print([label for label, least in thresholds.items() if row[label] >= least]{{ " 
 {% if folds %}| `folds/` | what the run without each fold left: scores, predictions, recipe |
 {% endif -%}
 | `checkpoints/` | the last state of training; not needed to use the model |
-{% endif -%}
+{% else %}
+{%- for heading, text in facts.items() %}
+## {{ heading }}
+
+{{ text }}
+{% endfor %}
+{%- endif -%}
 """
 
 _OWN = """\
@@ -183,8 +186,19 @@ def asked_again(run: Run) -> bool:
     return there and _library(run) == "torch" and run.network["model"]["name"].startswith("memory:")
 
 
-def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[str, str], modality: str) -> None:
-    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model."""
+def write(
+    run: Run,
+    recipe: Recipe,
+    task: Task,
+    target: Target,
+    num_rows: dict[str, str],
+    modality: str,
+    *,
+    metadata: str,
+    facts: Mapping[str, str],
+) -> None:
+    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model: with its metadata in YAML,
+    and heading -> what else there is to say of it."""
     plain = (run.path / "network.json").is_file()
     own = run.measured["head"]["name"] == "own"
     inputs = () if recipe.data.inputs == "auto" else recipe.data.inputs
@@ -201,15 +215,11 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
         text = template.render(
             front=front,
             published=recipe.deliver.push,
-            library=_library(run)
-            if plain
-            else "transformers"
-            if own or modality != "text"
-            else "sentence-transformers",
-            pipeline=PIPELINES[modality],
+            metadata=metadata,
+            facts=facts,
+            library=library_of(run, modality),
             rows_of=EXAMPLES[modality],
             memory=asked_again(run),
-            on_hub=None if local else recipe.model.name,
             model=Path(recipe.model.name).name if local else recipe.model.name,
             recipe=recipe,
             columns=[name for name in target.columns if not name.startswith("separator=")],
@@ -234,6 +244,13 @@ def write(run: Run, recipe: Recipe, task: Task, target: Target, num_rows: dict[s
             shell=shlex.quote(str(run.path)),
         )
         write_text(folder / "README.md", text)
+
+
+def library_of(run: Run, modality: str) -> str:
+    """The library that opens model/."""
+    if (run.path / "network.json").is_file():
+        return _library(run)
+    return "transformers" if run.measured["head"]["name"] == "own" or modality != "text" else "sentence-transformers"
 
 
 def _library(run: Run) -> str:

@@ -69,7 +69,7 @@ def tensorboard(tracked: Tracked) -> Tracker:
         if scores is not None:
             log([(step, scores)])
             for part in hparams(dict(tracked.parameters), dict(scores)):
-                writer.file_writer.add_summary(part)
+                writer._get_file_writer().add_summary(part)
         writer.close()
 
     return Tracker(log, close)
@@ -83,8 +83,6 @@ def mlflow(tracked: Tracked, *, experiment: str = "tunesmith") -> Tracker:
         place = os.environ.get("MLFLOW_TRACKING_URI") or tracked.folder.resolve() / "mlruns"
         client = library.MlflowClient(tracking_uri=str(place))
         found = client.get_experiment_by_name(experiment)
-    from mlflow.entities import Metric, Param
-
     held: dict[str, int] = {}
     if identity := tracked.kept.get("run"):
         client.update_run(identity, status="RUNNING")
@@ -100,7 +98,7 @@ def mlflow(tracked: Tracked, *, experiment: str = "tunesmith") -> Tracker:
     def log(points: Points) -> None:
         now = int(time.time() * 1000)
         new = [
-            Metric(name, value, now, step)
+            library.entities.Metric(name, value, now, step)
             for step, values in points
             for name, value in values.items()
             if step > held.get(name, -1)
