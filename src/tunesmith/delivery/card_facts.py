@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.delivery.card import shown
-from tunesmith.delivery.card_metadata import Base, judged
+from tunesmith.delivery.card_metadata import Published, judged
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.run import Run
 from tunesmith.tasks.task import Target
@@ -21,7 +21,7 @@ MOST = 5
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 
 
-def facts(run: Run, recipe: Recipe, target: Target, base: Base, language: str | None) -> dict[str, str]:
+def facts(run: Run, recipe: Recipe, target: Target, base: Published, language: str | None) -> dict[str, str]:
     """Heading -> what stands below it, of a run that has its scores."""
     lists = {
         "Intended use": _use(run, target, language),
@@ -118,14 +118,14 @@ def _training(run: Run, recipe: Recipe) -> Iterator[str]:
     yield f"With {', '.join(f'{name} {version}' for name, version in environment['packages'].items())}."
 
 
-def _license(base: Base) -> Iterator[str]:
+def _license(base: Published) -> Iterator[str]:
     if base.license:
         yield f"Of the base: `{base.license.get('license_name', base.license['license'])}`."
     elif base.is_pretrained:
         yield "The licence of the base is not known here: look it up before you publish."
 
 
-def _citation(run: Run, recipe: Recipe, base: Base) -> str:
+def _citation(run: Run, recipe: Recipe, base: Published) -> str:
     version = run.read("environment.json")["packages"]["tunesmith"]
     made = f"{base.name}, fine-tuned with Tunesmith {version}"
     name = "".join(letter if letter.isalnum() else "-" for letter in recipe.name)

@@ -58,13 +58,14 @@ LICENSE_TEXTS = {
     "cc-by-4.0": r"^\s*(Creative Commons )?Attribution 4\.0 International",
 }
 """The hub's word for a licence, which is SPDX's in small letters -> how its text is known; the first that fits."""
-ENGLISH = {"the", "and", "to", "of", "you", "that", "is", "this", "for", "with", "are", "have", "was", "not", "it"}
+ENGLISH = {"the", "and", "you", "that", "this", "with", "are", "not", "it", "from", "they", "which"}
+"""Common words of English that are no words of its nearest relatives."""
 LEAST_WORDS = 100
 """With fewer words no language is told."""
 
 
 @dataclass(frozen=True)
-class Base:
+class Published:
     """The model that was tuned, as the outside knows it."""
 
     name: str
@@ -78,7 +79,7 @@ class Base:
         return not self.name.startswith("new:")
 
 
-def base_of(recipe: Recipe, folder: Path) -> Base:
+def base_of(recipe: Recipe, folder: Path) -> Published:
     """What is known of the recipe's model, which was read from `folder`."""
     name = recipe.model.name
     kind, colon, rest = name.partition(":")
@@ -88,12 +89,12 @@ def base_of(recipe: Recipe, folder: Path) -> Base:
         if (place / "config.json").is_file() or is_run(place.parent):
             license = _license_of_card(place) or _license_of_file(place) or license
     if name.startswith("memory:"):
-        return Base("a network from memory", False, {})
-    return Base(name if colon else Path(name).name if local else name, not local, license)
+        return Published("a network from memory", False, {})
+    return Published(name if colon else Path(name).name if local else name, not local, license)
 
 
 def front_matter(
-    run: Run, recipe: Recipe, base: Base, *, task: Task, modality: str, library: str, language: str | None
+    run: Run, recipe: Recipe, base: Published, *, task: Task, modality: str, library: str, language: str | None
 ) -> str:
     """The YAML between the lines of dashes, without them."""
     kind = HUB_TASKS[modality][task.name == "regression"]
@@ -132,8 +133,8 @@ def judged(scores: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, Any]]]:
 def language_of(texts: Sequence[str]) -> str | None:
     """`en` or `zh` where the texts leave no doubt, None otherwise.
 
-    Chinese: more than half of the letters are Han and none is Japanese or Korean. English: at least 8 % of the words
-    are its commonest, which in its nearest relatives are under 4 %."""
+    Chinese: more than half of the letters are Han and none is Japanese or Korean. English: at least 5 % of the words
+    are among its commonest, which usually are one in eight."""
     text = " ".join(texts)
     letters = [letter for letter in text if letter.isalpha()]
     han = sum("\u4e00" <= letter <= "\u9fff" for letter in letters)
@@ -142,7 +143,7 @@ def language_of(texts: Sequence[str]) -> str | None:
         return "zh"
     words = re.findall(r"[^\W\d_]+", text.lower())
     common = sum(word in ENGLISH for word in words)
-    return "en" if len(words) >= LEAST_WORDS and common >= 0.08 * len(words) else None
+    return "en" if len(words) >= LEAST_WORDS and common >= 0.05 * len(words) else None
 
 
 def _result(name: str, interval: Mapping[str, Any]) -> dict[str, Any]:

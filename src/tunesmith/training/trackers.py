@@ -91,7 +91,9 @@ def mlflow(tracked: Tracked, *, experiment: str = "tunesmith") -> Tracker:
     else:
         number = found.experiment_id if found else client.create_experiment(experiment)
         identity = tracked.kept["run"] = client.create_run(number, run_name=tracked.name).info.run_id
-        parameters = [Param(name, str(value)[:MLFLOW_LETTERS]) for name, value in tracked.parameters.items()]
+        parameters = [
+            library.entities.Param(name, str(value)[:MLFLOW_LETTERS]) for name, value in tracked.parameters.items()
+        ]
         for some in _parts(parameters, MLFLOW_PARAMETERS):
             client.log_batch(identity, params=some)
 
