@@ -112,7 +112,12 @@ def test_a_resumed_run_is_seen_whole_and_says_what_it_kept(seen, unobserved, qui
 
 def test_the_folds_of_a_run_are_not_tracked(seen, quick, csv, tmp_path):
     settings = [OBSERVED, "train.length=2 steps", "data.split={name='kfold', k=2}", "model.head=auto"]
-    quick({"x": [*map(float, range(60))], "label": ["a", "b"] * 30}, "new:mlp", settings=settings, out=tmp_path / "run")
+    quick(
+        {"x": [i % 7 * 0.5 for i in range(60)], "label": ["a", "b"] * 30},
+        "new:mlp",
+        settings=settings,
+        out=tmp_path / "run",
+    )
     [mine] = seen
     assert mine.tracked.folder == tmp_path / "run"
 

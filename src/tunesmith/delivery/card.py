@@ -6,7 +6,6 @@ import functools
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
@@ -194,11 +193,12 @@ def write(
     num_rows: dict[str, str],
     modality: str,
     *,
+    model: str,
     metadata: str,
     facts: Mapping[str, str],
 ) -> None:
     """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model: with its metadata in YAML,
-    and heading -> what else there is to say of it."""
+    and heading -> what else there is to say of it. `model`: what was tuned, as people call it."""
     plain = (run.path / "network.json").is_file()
     own = run.measured["head"]["name"] == "own"
     inputs = () if recipe.data.inputs == "auto" else recipe.data.inputs
@@ -206,7 +206,6 @@ def write(
     made = (*(name.removeprefix("memory:") for name in (recipe.evaluate.select, *recipe.evaluate.metrics)),)
     metrics = [name for name in dict.fromkeys(made) if name in next(iter(scores.values()), {})][:5]
     labels = [] if task.name == "regression" else [f"{i} = `{label}`" for i, label in enumerate(target.labels)]
-    local = recipe.model.name.startswith("package:") or Path(recipe.model.name).exists()
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
     template = environment.from_string(_CARD)
@@ -220,7 +219,7 @@ def write(
             library=library_of(run, modality),
             rows_of=EXAMPLES[modality],
             memory=asked_again(run),
-            model=Path(recipe.model.name).name if local else recipe.model.name,
+            model=model,
             recipe=recipe,
             columns=[name for name in target.columns if not name.startswith("separator=")],
             inputs=inputs,

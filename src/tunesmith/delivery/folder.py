@@ -241,7 +241,7 @@ def _write_cards(job: Job, run: Run, counts: dict[str, str]) -> None:
         run, recipe, base, task=task, modality=modality, library=library, language=language
     )
     facts = card_facts.facts(run, recipe, target, base, language)
-    card.write(run, recipe, task, target, counts, modality, metadata=metadata, facts=facts)
+    card.write(run, recipe, task, target, counts, modality, model=base.name, metadata=metadata, facts=facts)
 
 
 def push(run: Run, repository: str, tell: Tell) -> None:

@@ -146,8 +146,8 @@ def _plain(value: Any) -> bool | int | float | str:
 
 def _final(scores: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """The scores of the finished run, each with the ends of its interval."""
-    for split, values in scores.items():
-        for metric, interval in values.items():
+    for split, prefix in SCORED_AS.items():
+        for metric, interval in scores.get(split, {}).items():
             for end in ("value", "low", "high"):
                 if isinstance(interval, dict) and isinstance(interval.get(end), float | int):
-                    yield f"{SCORED_AS[split]}/{metric}" + f"_{end}" * (end != "value"), float(interval[end])
+                    yield f"{prefix}/{metric}" + f"_{end}" * (end != "value"), float(interval[end])
