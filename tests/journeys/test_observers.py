@@ -28,13 +28,14 @@ def seen(monkeypatch):
         """Remembers what it is told."""
         warnings.warn("this library is old", DeprecationWarning, stacklevel=2)
         print("this library talks")
-        mine = SimpleNamespace(word=word, tracked=tracked, points=[], closed=[])
+        mine = SimpleNamespace(word=word, tracked=tracked, points=[], calls=0, closed=[])
         opened.append(mine)
 
         def log(points):
             if fails:
                 raise OSError("the server is gone\nfor good")
             mine.points += points
+            mine.calls += 1
 
         return Tracker(log, lambda step, scores: mine.closed.append((step, scores)))
 
@@ -85,6 +86,12 @@ def test_an_observer_sees_what_the_run_leaves_and_changes_nothing(seen, unobserv
     assert mine.tracked.parameters["train.every.save"] == "1 epoch"
     assert same_weights(run, unobserved)
     assert capfd.readouterr().out == ""
+
+
+def test_an_observer_sees_each_step_while_it_trains(seen, quick, bert, csv, tmp_path, monkeypatch):
+    monkeypatch.setattr("tunesmith.training.observers.FLUSH_SECONDS", -1.0)  # No line waits for others.
+    run = quick(csv, bert, settings=[*STEPS, OBSERVED], out=tmp_path / "run")
+    assert seen[0].calls == len(steps(run))
 
 
 def test_an_observer_that_fails_is_told_of_once_and_stops_nothing(seen, unobserved, bert, csv, tmp_path):

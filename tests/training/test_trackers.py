@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import struct
 import subprocess
@@ -192,9 +193,10 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_tracker_run(name, run):
     cut(run, 3)
     resumed = opened(run, name)
     train(run, 4, 7)
+    resumed.close()
     write_json(run.path / "scores.json", SCORES)
-    resumed.finish()
-    # Killed before the run was finished: it is scored once more.
+    # Stopped before it was scored, and killed before it was finished: it is scored once more.
+    opened(run, name).finish()
     opened(run, name).finish()
     assert_holds(curves(name, run), 7, ended=True)
     assert run.read("trackers.json") == before
@@ -249,6 +251,21 @@ def test_mlflow_goes_where_its_variable_says(run, tmp_path, monkeypatch):
     opened(run, "mlflow", experiment="mine").close()
     assert not (run.path / "mlruns").exists()
     assert "mine" in "".join(path.read_text() for path in (tmp_path / "elsewhere").glob("*/meta.yaml"))
+
+
+def test_two_runs_of_one_name_stay_two_in_the_folder_that_trackios_variable_names(run, tmp_path, monkeypatch):
+    pytest.importorskip("trackio", reason="trackio is not installed here: make trackers")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)
+    train(run, 1, 2)
+    other = Run(tmp_path / "other" / "my run")
+    shutil.copytree(run.path, other.path)
+    for one in (run, other):
+        opened(one, "trackio").close()
+    kept = [one.read("trackers.json")["trackio"]["1"]["run"] for one in (run, other)]
+    assert len(set(kept)) == 2
+    assert [step for step, _ in _trackio(Run(tmp_path))["train/loss"]] == [1, 2, 1, 2]
 
 
 def test_wandb_stays_offline_whatever_its_variable_says(run, monkeypatch):

@@ -51,7 +51,7 @@ LIBRARIES = {"torch": "pytorch"}
 """Our name of a library -> the hub's, where they differ."""
 LICENSE_TEXTS = {
     "apache-2.0": r"Apache License\s+Version 2\.0",
-    "mit": r"\bMIT License\b|Permission is hereby granted, free of charge",
+    "mit": r"\bMIT License\b",
     "gpl-3.0": r"^\s*GNU GENERAL PUBLIC LICENSE\s+Version 3",
     "bsd-3-clause": r"Redistribution and use in source and binary forms(?s:.*)Neither the name",
     "bsd-2-clause": r"Redistribution and use in source and binary forms",
@@ -60,8 +60,8 @@ LICENSE_TEXTS = {
 """The hub's word for a licence, which is SPDX's in small letters -> how its text is known; the first that fits."""
 ENGLISH = {"the", "and", "you", "that", "this", "with", "are", "not", "it", "from", "they", "which"}
 """Common words of English that are no words of its nearest relatives."""
-LEAST_WORDS = 100
-"""With fewer words no language is told."""
+LEAST_WORDS, LETTERS = 100, 100_000
+"""With fewer words no language is told; so many letters are enough."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def language_of(texts: Sequence[str]) -> str | None:
 
     Chinese: more than half of the letters are Han and none is Japanese or Korean. English: at least 5 % of the words
     are among its commonest, which usually are one in eight."""
-    text = " ".join(texts)
+    text = " ".join(texts)[:LETTERS]
     letters = [letter for letter in text if letter.isalpha()]
     han = sum("\u4e00" <= letter <= "\u9fff" for letter in letters)
     others = sum("\u3040" <= letter <= "\u30ff" or "\uac00" <= letter <= "\ud7af" for letter in letters)

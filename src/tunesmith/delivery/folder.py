@@ -232,7 +232,7 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
 def _write_cards(job: Job, run: Run, counts: dict[str, str]) -> None:
     recipe, task, target, modality = job.recipe, job.rows.task, target_of(run), job.rows.modality
     texts: list[str] = []
-    if modality == "text":
+    if modality == "text" and job.rows.table.arrow is not None:
         some = job.rows.table.take(job.rows.split.train[:LANGUAGE_ROWS])
         texts = [str(text) for name in job.rows.inputs for text in some.column(name).to_pylist()]
     base, language = card_metadata.base_of(recipe, job.pretrained.origin.folder), card_metadata.language_of(texts)

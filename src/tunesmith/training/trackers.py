@@ -118,13 +118,12 @@ def mlflow(tracked: Tracked, *, experiment: str = "tunesmith") -> Tracker:
 def wandb(tracked: Tracked, *, project: str = "tunesmith", mode: Literal["offline", "online"] = "offline") -> Tracker:
     """Weights & Biases: offline in RUN/wandb, for `wandb sync`; with mode = "online" also sent."""
     folder, identity = tracked.folder / "wandb", tracked.kept.setdefault("run", uuid.uuid4().hex[:8])
-    if mode == "offline":
-        # Such a file cannot be continued, only written anew, whole and under the same id.
-        for old in folder.glob(f"offline-run-*-{identity}"):
-            shutil.rmtree(old)
     quiet = {"console": "off", "silent": True, "x_disable_stats": True, "disable_git": True, "save_code": False}
     with _unless_set(WANDB_ERROR_REPORTING="false", WANDB_CACHE_DIR=str(folder / "cache")):
         library = need("wandb", "the observer wandb")
+        # An offline file cannot be continued, only written anew, whole and under the same id.
+        for old in folder.glob(f"offline-run-*-{identity}") if mode == "offline" else ():
+            shutil.rmtree(old)
         run = library.init(
             project=project,
             dir=str(tracked.folder),
@@ -157,9 +156,11 @@ def trackio(tracked: Tracked, *, project: str = "tunesmith") -> Tracker:
             del sys.modules[name]
     with _unless_set(TRACKIO_DIR=str(tracked.folder.resolve() / "trackio")):
         library = need("trackio", "the observer trackio")
-    parameters = {"auto_log_cpu": False, "auto_log_gpu": False, "embed": False, "config": dict(tracked.parameters)}
-    run = library.init(project, name=tracked.name, resume="allow", **parameters)
-    begun = run._next_step
+    # In a folder of many runs another one may have this name.
+    resume = "allow" if "run" in tracked.kept else "never"
+    quiet = {"auto_log_cpu": False, "auto_log_gpu": False, "embed": False}
+    run = library.init(project, name=tracked.name, resume=resume, config=dict(tracked.parameters), **quiet)
+    tracked.kept["run"], begun = run.id, run._next_step
 
     def log(points: Points) -> None:
         for step, values in points:
