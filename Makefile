@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two workers on two cores; tests of one file share what they trained (tests/conftest.py gives each worker one thread).
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo check test slow torchvision docs bench clean
+.PHONY: demo check test slow torchvision trackers docs bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/tunesmith demo
@@ -37,11 +37,25 @@ torchvision: .venv-torchvision/stamp
 	@.venv-torchvision/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[timm,torchvision]" pytest
 	@touch $@
 
+# Trackio wants an older Pillow than constraints.txt has: an environment on top of .venv, which it sees below its own.
+trackers: .venv-trackers/stamp
+	.venv-trackers/bin/python -m pytest tests/training/test_trackers.py tests/journeys/test_observers.py
+
+.venv-trackers/stamp: .venv/test.stamp
+	@$(BIN)/python -m venv .venv-trackers
+	@echo "Installing MLflow, W&B and Trackio into .venv-trackers (240 MB) ..."
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > below.pth
+	@mv below.pth $$(.venv-trackers/bin/python -c 'import site; print(site.getsitepackages()[0])')
+	@grep -v '^pillow==' constraints.txt > .venv-trackers/constraints.txt
+	@.venv-trackers/bin/pip install --quiet --disable-pip-version-check -c .venv-trackers/constraints.txt \
+	  -e ".[mlflow,tensorboard,trackio,wandb]"
+	@touch $@
+
 bench: .venv/test.stamp
 	set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
-	rm -rf .venv .venv-torchvision
+	rm -rf .venv .venv-torchvision .venv-trackers
 
 # .venv/EXTRA.stamp: the environment with that extra; made again only when what is to be installed changes.
 .venv/%.stamp: pyproject.toml constraints.txt | .venv/bin/python

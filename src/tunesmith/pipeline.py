@@ -37,6 +37,7 @@ from tunesmith.training.loop import Event, train_phase
 from tunesmith.training.observers import EventLog, Progress
 from tunesmith.training.state import State
 from tunesmith.training.stepping import evaluated, finish
+from tunesmith.training.tracking import Trackers
 
 
 def run_recipe(
@@ -59,15 +60,17 @@ def run_recipe(
         forgetting.require_source_task(job, tell)
         run = folder.begin(job, out) if resume is None else folder.reopen(job, resume)
         try:
-            job = measured(job, run, tell)
-            tell(f"run folder: {run.path}")
-            untouched = frozen(job)
-            net = train(job, run, tell, quiet)
-            temperature.calibrate(job, run, net, tell)
-            folder.save_model(job, run, net)
-            forgetting.measure(job, run, net, tell)
-            judgement = scores.score_run(job, run, tell, judged, untouched)
-            overfitting.diagnose(job, run, judgement, untouched)
+            with contextlib.closing(Trackers(run, recipe.deliver.observers if place.first else (), tell)) as trackers:
+                job = measured(job, run, tell)
+                tell(f"run folder: {run.path}")
+                untouched = frozen(job)
+                net = train(job, run, tell, quiet, trackers.follow)
+                temperature.calibrate(job, run, net, tell)
+                folder.save_model(job, run, net)
+                forgetting.measure(job, run, net, tell)
+                judgement = scores.score_run(job, run, tell, judged, untouched)
+                overfitting.diagnose(job, run, judgement, untouched)
+                trackers.finish()
             folder.finish(job, run, tell)
         except KeyboardInterrupt as error:
             what = f"interrupted; continue with: tunesmith fit --resume {run.path}"
@@ -107,8 +110,9 @@ def measured(job: Job, run: Run, tell: Tell) -> Job:
     return replace(job, rows=rows, head=head, micro=stored["micro"], epochs=length and length["epochs"])
 
 
-def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
-    """Train through the plan's phases; evaluate, keep the best, save, stop: the lines under the `for`."""
+def train(job: Job, run: Run, tell: Tell, quiet: bool, follow: Callable[[], None] = lambda: None) -> Tunable:
+    """Train through the plan's phases; evaluate, keep the best, save, stop: the lines under the `for`. `follow`: called
+    in every step, for those who read events.jsonl."""
     state, feed = State(job.net()), job.feed(job.rows.split.train)
     cadence = job.cadence(feed.steps_per_epoch)
     regularization.begin(job, state)
@@ -140,6 +144,7 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool) -> Tunable:
                     value = validate(job, state, feed, log)
                     keep(job, state, run, value)
                 progress.scored(job.select, value)
+            follow()
             enough = out_of_patience(job, state)
             asked = job.machine.most(signals.code)
             if asked or due(event.step, cadence.save, last or enough):

@@ -39,6 +39,7 @@ KINDS = {
     "penalty": Kind("tunesmith.training.penalties"),
     "average": Kind("tunesmith.training.averaging"),
     "schedule": Kind("tunesmith.training.schedules"),
+    "observer": Kind("tunesmith.training.trackers"),
     "metric": Kind("tunesmith.evaluation.metrics"),
     "baseline": Kind("tunesmith.evaluation.baselines"),
 }

@@ -101,6 +101,14 @@ def test_statistics_of_batches_are_those_of_all_ranks_and_outlive_a_signal(tmp_p
     assert all(torch.equal(own[name], others[name]) for name in own)
 
 
+def test_of_two_ranks_the_first_alone_has_observers(tmp_path, process, arguments):
+    pytest.importorskip("tensorboard")
+    words = {"train.length": "3 steps", "deliver.observers": '["tensorboard"]'}
+    code, text = process(*arguments("odd.csv", tmp_path / "run", **words), ranks=2)
+    assert code == 0, text
+    assert len([*(tmp_path / "run" / "tensorboard").iterdir()]) == 1
+
+
 @pytest.mark.slow
 def test_torchrun_starts_the_ranks(tmp_path, process, arguments):
     words = arguments("train.csv", tmp_path / "2", train__lr="3e-4")

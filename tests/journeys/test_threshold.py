@@ -247,7 +247,7 @@ def test_a_cross_validated_run_chooses_on_the_rows_that_each_fold_held_out(tmp_p
 def test_a_cross_validated_run_killed_after_its_scores_ends_the_same(tmp_path, monkeypatch):
     from tunesmith.delivery import card
 
-    def killed(*_arguments):
+    def killed(*_arguments, **_options):
         raise Interrupted("killed", 130)
 
     settings = [*AUTO, "train.length=2 epochs", "data.split=all"]

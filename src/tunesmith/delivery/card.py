@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
@@ -22,11 +21,7 @@ from tunesmith.tasks.task import Target, Task
 _CARD = """\
 {% if front -%}
 ---
-library_name: {{ library }}
-{% if on_hub %}base_model: {{ on_hub }}
-{% endif -%}
-pipeline_tag: {{ pipeline }}
-tags: [tunesmith]
+{{ metadata -}}
 ---
 {% endif -%}
 # {{ recipe.name }}
@@ -123,7 +118,13 @@ print([label for label, least in thresholds.items() if row[label] >= least]{{ " 
 {% if seeds %}| `seeds/` | what the run of each other seed left: scores, predictions, recipe |
 {% endif -%}
 | `checkpoints/` | the last state of training; not needed to use the model |
-{% endif -%}
+{% else %}
+{%- for heading, text in facts.items() %}
+## {{ heading }}
+
+{{ text }}
+{% endfor %}
+{%- endif -%}
 """
 
 _OWN = """\
@@ -210,9 +211,14 @@ def write(
     num_rows: dict[str, str],
     modality: str,
     *,
+    model: str,
+    metadata: str,
+    facts: Mapping[str, str],
     forgot: Sequence[str] = (),
 ) -> None:
-    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model."""
+    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model: with its metadata in YAML,
+    and heading -> what else there is to say of it. `model`: what was tuned, as people call it; `forgot`: what is known
+    of its drift."""
     plain = (run.path / "network.json").is_file()
     own = run.measured["head"]["name"] == "own"
     inputs = () if recipe.data.inputs == "auto" else recipe.data.inputs
@@ -220,8 +226,6 @@ def write(
     made = (*(name.removeprefix("memory:") for name in (recipe.evaluate.select, *recipe.evaluate.metrics)),)
     metrics = [name for name in dict.fromkeys(made) if name in next(iter(scores.values()), {})][:5]
     labels = [] if task.name == "regression" else [f"{i} = `{label}`" for i, label in enumerate(target.labels)]
-    local = recipe.model.name.startswith("package:") or Path(recipe.model.name).exists()
-    known = "transformers" if own or modality != "text" else "sentence-transformers"
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
     template = environment.from_string(_CARD)
@@ -230,12 +234,12 @@ def write(
         text = template.render(
             front=front,
             published=recipe.deliver.push,
-            library=_library(run) if plain else known,
-            pipeline=PIPELINES[modality],
+            metadata=metadata,
+            facts=facts,
+            library=library_of(run, modality),
             rows_of=EXAMPLES[modality],
             memory=asked_again(run),
-            on_hub=None if local else recipe.model.name,
-            model=Path(recipe.model.name).name if local else recipe.model.name,
+            model=model,
             recipe=recipe,
             forgot=forgot,
             columns=[name for name in target.columns if not name.startswith("separator=")],
@@ -262,6 +266,13 @@ def write(
             shell=shlex.quote(str(run.path)),
         )
         write_text(folder / "README.md", text)
+
+
+def library_of(run: Run, modality: str) -> str:
+    """The library that opens model/."""
+    if (run.path / "network.json").is_file():
+        return _library(run)
+    return "transformers" if run.measured["head"]["name"] == "own" or modality != "text" else "sentence-transformers"
 
 
 def _library(run: Run) -> str:

@@ -20,7 +20,7 @@ from tunesmith.assemble.job import Job, Tell, with_assumed_head
 from tunesmith.assemble.opened import network_run
 from tunesmith.assemble.thresholds import target_of
 from tunesmith.data.encoders.text import TextEncoder
-from tunesmith.delivery import card, drift
+from tunesmith.delivery import card, card_facts, card_metadata, drift
 from tunesmith.delivery.exports import keras, peft, plain, sentence_transformers, transformers
 from tunesmith.delivery.scores import FOLDS_FILE
 from tunesmith.errors import DataError, MachineError
@@ -34,6 +34,8 @@ from tunesmith.training import checkpoint, phases
 from tunesmith.training.observers import EventLog
 from tunesmith.training.state import State
 
+LANGUAGE_ROWS = 1000
+"""So many training texts tell which language they are in."""
 PACKAGES = ("tunesmith", "torch", "transformers", "numpy", "pyarrow", "scikit-learn", "safetensors", "tokenizers")
 
 
@@ -229,9 +231,7 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
         counts["test"] = (
             f"mean of {folds} folds, each judged by a model that trained on others; this one trained on all"
         )
-    card.write(
-        run, job.recipe, job.rows.task, target_of(run), counts, job.rows.modality, forgot=drift.in_words(run.drift)
-    )
+    _write_cards(job, run, counts)
     (run.path / FOLDS_FILE).unlink(missing_ok=True)
     for best in run.checkpoints.glob("best-*"):
         best.unlink()
@@ -240,6 +240,32 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
     tell(f"saved: {run.path} ({size(sum(f.stat().st_size for f in run.path.rglob('*') if f.is_file()))})")
     if job.recipe.deliver.push:
         push(run, job.recipe.deliver.push, tell)
+
+
+def _write_cards(job: Job, run: Run, counts: dict[str, str]) -> None:
+    recipe, task, target, modality = job.recipe, job.rows.task, target_of(run), job.rows.modality
+    texts: list[str] = []
+    if modality == "text" and job.rows.table.arrow is not None:
+        some = job.rows.table.take(job.rows.split.train[:LANGUAGE_ROWS])
+        texts = [str(text) for name in job.rows.inputs for text in some.column(name).to_pylist()]
+    base, language = card_metadata.base_of(recipe, job.pretrained.origin.folder), card_metadata.language_of(texts)
+    library = card.library_of(run, modality)
+    metadata = card_metadata.front_matter(
+        run, recipe, base, task=task, modality=modality, library=library, language=language
+    )
+    facts = card_facts.facts(run, recipe, target, base, language)
+    card.write(
+        run,
+        recipe,
+        task,
+        target,
+        counts,
+        modality,
+        model=base.name,
+        metadata=metadata,
+        facts=facts,
+        forgot=drift.in_words(run.drift),
+    )
 
 
 def push(run: Run, repository: str, tell: Tell) -> None:

@@ -116,6 +116,8 @@ def _choices(recipe: Recipe, where: str) -> list[Problem]:
     for name, options in recipe.model.edits.items():
         choice = Choice.model_validate({"name": name, "options": options})
         problems.extend(check_choice("edit", choice, f"model.edits.{name}", where))
+    for choice in recipe.deliver.observers:
+        problems.extend(check_choice("observer", choice, "deliver.observers", where))
     return problems
 
 
@@ -209,6 +211,11 @@ def _without_effect(recipe: Recipe, where: str) -> list[Problem]:
     if recipe.data.sampler == "balanced" and recipe.objective.name == "contrastive":
         problems.append(Problem('"data.sampler" has no effect on contrastive: pairs are drawn by label', where))
     problems += _averages_without_effect(recipe, where)
+    observers = [choice.name for choice in recipe.deliver.observers]
+    problems += [
+        Problem(f'"deliver.observers" names {name} twice', where, "once is enough")
+        for name in sorted({name for name in observers if observers.count(name) > 1})
+    ]
     problems += [
         Problem(f'"data.limits": nothing is called "{name}"', where, nearest(name, LIMITS))
         for name in recipe.data.limits

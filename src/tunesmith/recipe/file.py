@@ -100,6 +100,7 @@ def template(recipe: Recipe) -> str:
 
 def _template(part: Part, section: str) -> Iterator[str]:
     fields = {name: (field, getattr(part, name)) for name, field in type(part).model_fields.items()}
+    plain = part.model_dump()
     if section:
         yield f"\n[{section}]\n"
     for name, (field, value) in fields.items():
@@ -107,8 +108,7 @@ def _template(part: Part, section: str) -> Iterator[str]:
             continue
         if field.description:
             yield from (f"# {line.strip()}\n" for line in field.description.splitlines())
-        value = value.model_dump() if isinstance(value, Choice) else value
-        yield f"# {name} =\n" if value is None else f"{name} = {_inline(value)}\n"
+        yield f"# {name} =\n" if value is None else f"{name} = {_inline(plain[name])}\n"
     for name, (_, value) in fields.items():
         if isinstance(value, Part) and not isinstance(value, Choice):
             yield from _template(value, f"{section}.{name}".lstrip("."))

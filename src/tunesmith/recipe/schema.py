@@ -217,6 +217,8 @@ class Deliver(Part):
 
     push: str | None = None
     """Upload `model/` to this hub repository after the run (`owner/name`); off by default."""
+    observers: Annotated[tuple[Choice, ...], Strict(False)] = ()
+    """Programs that draw the curves while it runs, beside events.jsonl: `["tensorboard"]`, or with options."""
 
 
 class Recipe(Part):

@@ -98,9 +98,11 @@ def fit_several(
 
 
 def _fitted(recipe: Recipe, objects: Objects, run: Run, first: bool, quiet: bool) -> Run:
-    """One Run, begun, continued or found as it is, without its weights; it is not pushed anywhere."""
+    """One Run, begun, continued or found as it is, without its weights; it is neither pushed nor followed."""
     if not (run.path / "scores.json").is_file():
-        recipe = recipe.model_copy(update={"deliver": recipe.deliver.model_copy(update={"push": None})})
+        recipe = recipe.model_copy(
+            update={"deliver": recipe.deliver.model_copy(update={"push": None, "observers": ()})}
+        )
         out, resume = (None, run) if is_run(run.path) else (run.path, None)
         run_recipe(recipe, objects, out=out, resume=resume, tell=_nothing, quiet=quiet)
     if first:

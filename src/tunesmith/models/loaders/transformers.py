@@ -145,7 +145,7 @@ def _folder_of_hub(name: str, revision: str | None) -> Path:
 
     try:
         with quiet():
-            patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja"]
+            patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.jinja", "README.md", "LICENSE*"]
             return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
