@@ -13,6 +13,7 @@ from tunesmith import plugins
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.loaded import load_run
 from tunesmith.assemble.thresholds import by_label, decided, told
+from tunesmith.delivery import mistakes
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
 from tunesmith.evaluation.predict import Predictions, outputs_of
@@ -114,6 +115,7 @@ def score_run(job: Job, run: Run, tell: Tell, judged: Mapping[str, Any]) -> None
             continue
         predictions = thresholds.decided("", part, predictions)
         predictions.save(run.path / "predictions" / f"{part}.parquet")
+        mistakes.keep(job, run, part, predictions, rows)
         scores[part] = scored(predictions, names, job.select, job.objects.metrics)
         if part == "valid" and thresholds.chosen:
             _keep_threshold(job, run, predictions, scores[part], tell)

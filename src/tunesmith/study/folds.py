@@ -29,6 +29,7 @@ KEPT = (
     "events.jsonl",
     "ledger.json",
     "measured.json",
+    "mistakes",
     "predictions",
     "recipe.toml",
     "scores.json",
