@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tunesmith.errors import DataError, Interrupted, MachineError, ModelError, RecipeError, TunesmithError
     from tunesmith.recipe.schema import Recipe
     from tunesmith.run import Run
-    from tunesmith.verbs import Model, check, evaluate, fit, load, predict
+    from tunesmith.verbs import Model, check, evaluate, fit, load, predict, report
 
 __version__ = "0.1.0"
 
@@ -21,6 +21,7 @@ _HOME = {
     "evaluate": "verbs",
     "predict": "verbs",
     "load": "verbs",
+    "report": "verbs",
     "Model": "verbs",
     "list": "catalogue",
     "new": "catalogue",
@@ -54,6 +55,7 @@ __all__ = [
     "load",
     "new",
     "predict",
+    "report",
 ]
 
 

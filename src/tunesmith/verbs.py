@@ -18,6 +18,7 @@ from tunesmith.assemble.loaded import Loaded, load_run, some
 from tunesmith.assemble.rows import target_values, unseen_labels
 from tunesmith.data.profile import missing_rows
 from tunesmith.delivery import data_report, estimate, label_report, lr_range, plan_table, rows_out, scores
+from tunesmith.delivery.reporting import page
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
@@ -266,6 +267,17 @@ def evaluate(
         raise no_space(path, error) from None
     tell(f"wrote {path} and {path.with_suffix('.parquet')}")
     return result
+
+
+def report(run: Run | Path | str, out: Path | str | None = None, *, lang: str = "en", tell: Tell = say) -> Path:
+    """Write what a Run is worth, and why, as one HTML page that needs nothing else, and return its path: by default
+    `report.html` in the Run; `lang` is `en` or `zh`."""
+    if out is not None and Path(out).suffix not in (".html", ".htm"):
+        raise RecipeError("a report is written as .html", where=str(out), remedy=str(Path(out).with_suffix(".html")))
+    run = run if isinstance(run, Run) else open_run(run)
+    path = page.write_page(run, None if out is None else Path(out), lang)
+    tell(f"wrote {path}")
+    return path
 
 
 def _nothing(_line: str) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from tunesmith.assemble.job import Job
 from tunesmith.data import media, sounds
-from tunesmith.data.thumbnails import thumbnail
 from tunesmith.data.table import Table
+from tunesmith.data.thumbnails import thumbnail
 from tunesmith.evaluation.intervals import known_rows
 from tunesmith.evaluation.predict import Predictions, readable
 from tunesmith.files import whole_folder, write_json

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunesmith.assemble.thresholds import target_of, told
 from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, shown
+from tunesmith.delivery.reporting.page import FILE
 from tunesmith.run import Run
 
 NOT_METRICS = ("classes", "baselines", "default_threshold", "data", "rows")
@@ -26,6 +27,7 @@ def summary(run: Run) -> str:
         lines += [f"  {name:<16} {shown(values.get(metric))}" for name, values in rows.items()]
         lines += _about_threshold(run) if default else []
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
+    lines += [f"report: {run.path / FILE}"] if (run.path / FILE).is_file() else []
     place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
     if example.unlabelled and not asked_again(run):
         lines += [

@@ -32,6 +32,7 @@ KEPT = (
     "mistakes",
     "predictions",
     "recipe.toml",
+    "report.html",
     "scores.json",
     "split.parquet",
 )
