@@ -48,7 +48,7 @@ def duration(seconds: float) -> str:
     """Seconds for people.
 
     >>> [duration(seconds) for seconds in (0.31, 12.4, 200, 7300)]
-    ['0.3 s', '12 s', '3 min 20 s', '2 h 2 min']
+    ['0.3 s', '12 s', '3 min 20 s', '2 h 1 min']
     """
     if seconds < 10:
         return f"{seconds:.1f} s"

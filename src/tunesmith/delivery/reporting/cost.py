@@ -20,7 +20,7 @@ def cost(reading: Reading) -> Section | None:
     words = reading.words
     spent = {kind: [event["seconds"] for event in reading.of(kind)] for kind in KINDS}
     rows = [
-        [words("cost.cache_rows" if kind == "cache" else f"cost.{kind}"), count(len(seconds)), duration(sum(seconds))]
+        [words(f"cost.{kind}"), count(len(seconds)), duration(sum(seconds))]
         for kind, seconds in spent.items()
         if seconds
     ]
@@ -45,10 +45,10 @@ def _saved(reading: Reading, event: Mapping[str, Any]) -> str:
         "read": count(read),
         "computed": count(event["computed"]),
     }
-    told = [reading.words("cost.cache", **values, found=count(event["found"]))]
+    told = [reading.words("cache.read", **values, found=count(event["found"]))]
     if event["computed"] and (spared := read - event["computed"]) > 0:
         time = duration(event["seconds"] / event["computed"] * spared)
-        told.append(reading.words("cost.saved", time=time))
+        told.append(reading.words("cache.saved", time=time))
     return reading.words.sentences(told)
 
 
