@@ -81,48 +81,66 @@ def interval(value: float, reach: float = 0.05) -> dict[str, float]:
 
 @pytest.fixture(scope="session")
 def told_all(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Run with all that other parts write: calibration, slices, a diagnosis, drift, paired differences."""
+    """A Run with all that other parts write: calibration, slices, a diagnosis, drift, paired differences, mistakes."""
     path = tmp_path_factory.mktemp("runs") / "told-all"
     shutil.copytree(fitted, path)
     run = Run(path)
     scores = run.scores
+    scores["test"] |= {
+        "against": {"majority": interval(0.4) | {"share_better": 1.0}},
+        "baseline_seconds": {"majority": 0.1, "tfidf_logistic": 2.5},
+        "calibration": _calibration(),
+        "slices": _slices(),
+    }
+    run.write("scores.json", scores)
+    run.write("diagnosis.json", _diagnosis())
+    run.write("drift.json", _drift())
+    wrong = {"target": "apple", "prediction": "bread", "confidence": 0.9, "id": "a", "where": "messages.csv, row 1"}
+    contents = [{"texts": {"text": "a bread"}}, {"texts": {"one": "1", "two": "2"}}, {"picture": "1.png"}]
+    contents += [{"sound": "1.wav"}, {"sound": "gone.wav"}]
+    (path / mistakes.FOLDER).mkdir(exist_ok=True)
+    for name in ("1.png", "1.wav"):
+        (path / mistakes.FOLDER / name).write_bytes(b"as it is")
+    run.write(f"{mistakes.FOLDER}/{mistakes.FILE}", {"split": "test", "rows": [wrong | one for one in contents]})
+    return path
+
+
+def _calibration() -> dict[str, Any]:
     bins = [
         {"low": low, "high": low + 0.1, "rows": 5, "confidence": low + 0.05, "accuracy": low, "accuracy_low": low - 0.1}
         | {"accuracy_high": low + 0.1}
         for low in (0.5, 0.7, 0.9)
     ]
-    scores["test"] |= {
-        "against": {"majority": interval(0.4) | {"share_better": 1.0}},
-        "baseline_seconds": {"majority": 0.1, "tfidf_logistic": 2.5},
-        "calibration": {
-            "ece": interval(0.04, 0.01),
-            "binning": "15 bins of equal mass",
-            "brier": interval(0.1),
-            "bins": bins,
-            "temperature": {"value": 1.7, "applied": True, "why": "", "fitted_on": "valid", "rows": 23}
-            | {"off": {"ece": 0.09, "log_loss": 0.5}, "on": {"ece": 0.04, "log_loss": 0.4}},
-            "sets": {"coverage_asked": 0.9, "threshold": 0.2, "coverage": interval(0.91), "mean_size": 1.2}
-            | {"sizes": {"1": 12, "2": 2}, "method": "split conformal"},
-            "abstention": {
-                "area": 0.01,
-                "points": [{"coverage": c, "accuracy": 1.1 - c / 4, "confidence": 1 - c} for c in (0.5, 1)],
-            },
-            "operating_points": [
-                {"label": "bread", "asked": "precision >= 0.95", "threshold": 0.8, "precision": 0.96, "recall": 0.4}
-            ],
-        },
-        "slices": [
-            {"slice": "text length: longest quarter", "kind": "length", "column": "text", "value": "longest quarter"}
-            | {"rows": 4, "metric": "accuracy", "value_of": interval(0.5), "rest": 0.9, "difference": interval(-0.4)}
-            | {"p": 0.001, "p_adjusted": 0.004, "worse": True},
-            {"slice": "label: apple", "kind": "class", "column": "label", "value": "apple", "rows": 7, "p": 0.5}
-            | {"metric": "accuracy", "value_of": interval(0.9), "rest": 0.9, "difference": interval(0.0)}
-            | {"p_adjusted": 1.0, "worse": False},
-        ],
+    points = [{"coverage": share, "accuracy": 1.1 - share / 4, "confidence": 1 - share} for share in (0.5, 1.0)]
+    asked = {"label": "bread", "asked": "precision >= 0.95", "threshold": 0.8, "precision": 0.96, "recall": 0.4}
+    return {
+        "ece": interval(0.04, 0.01),
+        "binning": "15 bins of equal mass",
+        "brier": interval(0.1),
+        "bins": bins,
+        "temperature": {"value": 1.7, "applied": True, "why": "", "fitted_on": "valid", "rows": 23}
+        | {"off": {"ece": 0.09, "log_loss": 0.5}, "on": {"ece": 0.04, "log_loss": 0.4}},
+        "sets": {"coverage_asked": 0.9, "threshold": 0.2, "coverage": interval(0.91), "mean_size": 1.2}
+        | {"sizes": {"1": 12, "2": 2}, "method": "split conformal"},
+        "abstention": {"area": 0.01, "points": points},
+        "operating_points": [asked],
     }
-    run.write("scores.json", scores)
+
+
+def _slices() -> list[dict[str, Any]]:
+    return [
+        {"slice": "text length: longest quarter", "kind": "length", "column": "text", "value": "longest quarter"}
+        | {"rows": 4, "metric": "accuracy", "value_of": interval(0.5), "rest": 0.9, "difference": interval(-0.4)}
+        | {"p": 0.001, "p_adjusted": 0.004, "worse": True},
+        {"slice": "label: apple", "kind": "class", "column": "label", "value": "apple", "rows": 7, "p": 0.5}
+        | {"metric": "accuracy", "value_of": interval(0.9), "rest": 0.9, "difference": interval(0.0)}
+        | {"p_adjusted": 1.0, "worse": False},
+    ]
+
+
+def _diagnosis() -> dict[str, Any]:
     steps = (10, 20, 30)
-    diagnosis = {
+    return {
         "metric": "accuracy",
         "train": interval(0.99),
         "judged": interval(0.9),
@@ -134,9 +152,11 @@ def told_all(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "finding": "more data",
         "sentence": "The gap opens at step 20.",
     }
-    run.write("diagnosis.json", diagnosis)
+
+
+def _drift() -> dict[str, Any]:
     source = {"before": interval(0.8), "after": interval(0.6), "difference": interval(-0.2)}
-    drift = {
+    return {
         "stages": [{"stage": s, "cka": 0.9, "distance": 0.01, "moves": True} for s in ("stem", "block.0", "head")],
         "rows": 50,
         "source": {"data": "old.csv", "metric": "accuracy", "rows": 50} | source,
@@ -144,14 +164,6 @@ def told_all(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "blend": [{"share": share, "new": interval(share), "old": interval(1 - share)} for share in (0.0, 0.5, 1.0)],
         "kept": {"asked": 0.9, "share": 0.5, "chosen_on": "valid"},
     }
-    run.write("drift.json", drift)
-    wrong = {"target": "apple", "prediction": "bread", "confidence": 0.9, "id": "a", "where": "messages.csv, row 1"}
-    contents = [{"texts": {"text": "a bread"}}, {"texts": {"one": "1", "two": "2"}}, {"picture": "1.png"}]
-    contents.append({"sound": "gone.wav"})
-    (path / mistakes.FOLDER).mkdir(exist_ok=True)
-    (path / mistakes.FOLDER / "1.png").write_bytes(b"PNG")
-    run.write(f"{mistakes.FOLDER}/{mistakes.FILE}", {"split": "test", "rows": [wrong | one for one in contents]})
-    return path
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

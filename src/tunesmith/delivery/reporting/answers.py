@@ -15,7 +15,7 @@ MOST_LABELS = 30
 """More do not fit into a matrix that can be read."""
 MOST_PAIRS = 10
 PARTS = 10
-"""Into so many parts of like size the rows of a regression are cut, by their true value."""
+"""Into so many parts at most the rows of a regression are cut, by their true value."""
 
 
 def answers(reading: Reading) -> Section | None:
@@ -59,10 +59,10 @@ def _confusion(reading: Reading, pairs: list[tuple[Any, Any]]) -> Section:
 
 
 def _values(reading: Reading, pairs: list[tuple[float, float]]) -> Section:
-    """Rows in parts of like size by their true value: where predictions lie in each."""
+    """Where the predictions lie in each part of the true values."""
     words = reading.words
-    values = np.array(sorted(pairs), dtype=float)
-    parts = [part for part in np.array_split(values, min(PARTS, len(values))) if len(part)]
+    values = np.array(pairs, dtype=float)
+    parts = _parts(values)
     middle = [(float(part[:, 0].mean()), float(np.median(part[:, 1]))) for part in parts]
     spread = [(float(low), float(high)) for low, high in (np.quantile(part[:, 1], [0.1, 0.9]) for part in parts)]
     rows = [
@@ -83,3 +83,16 @@ def _values(reading: Reading, pairs: list[tuple[float, float]]) -> Section:
     series = [Series(words("head.predicted_median"), middle, spread, marks=True)]
     drawing = Lines(series, words("head.true"), words("head.predicted"), diagonal=words("answers.exact"))
     return Section("answers", [], [Figure("values", title, words("answers.values_about"), drawing, table)])
+
+
+def _parts(values: np.ndarray) -> list[np.ndarray]:
+    """Rows (true, predicted) in parts from the lowest true values to the highest; rows of one true value stay together.
+
+    >>> [part.tolist() for part in _parts(np.array([[3, 2.5], [1, 1.5], [3, 3.5]]))]
+    [[[1.0, 1.5]], [[3.0, 2.5], [3.0, 3.5]]]
+    """
+    values = values[np.argsort(values[:, 0], kind="stable")]
+    distinct = np.unique(values[:, 0])
+    ends = distinct if len(distinct) <= PARTS else np.unique(np.quantile(values[:, 0], np.arange(1, PARTS) / PARTS))
+    part = np.searchsorted(ends, values[:, 0])
+    return [values[part == place] for place in np.unique(part)]

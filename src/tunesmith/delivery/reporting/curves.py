@@ -20,8 +20,8 @@ MOST_RATES = 6
 Point = tuple[float, float]
 
 
-def thinned(points: Sequence[Point]) -> list[Point]:
-    """At most `MOST_POINTS` points, each the mean of so many neighbours at the last of their places.
+def thinned(points: Sequence[Point], *, mean: bool = True) -> list[Point]:
+    """At most `MOST_POINTS` points, each at the last place of so many neighbours: their mean, or the last of them.
 
     >>> thinned([(1, 4.0), (2, 2.0)])
     [(1, 4.0), (2, 2.0)]
@@ -34,7 +34,7 @@ def thinned(points: Sequence[Point]) -> list[Point]:
     found = []
     for start, end in itertools.pairwise(cuts):
         some = points[start:end]
-        found.append((some[-1][0], math.fsum(y for _, y in some) / len(some)))
+        found.append((some[-1][0], math.fsum(y for _, y in some) / len(some) if mean else some[-1][1]))
     return found
 
 
@@ -65,7 +65,7 @@ def _line(reading: Reading, name: str, series: Sequence[Series], ordinate: str) 
     rows = [[count(int(step)), *(number(values.get(step), 4) for values in known)] for step in steps]
     names = [one.name for one in series] if len(series) > 1 else [ordinate]
     table = Table(title, [words("head.step"), *names], rows)
-    drawing = Lines(series, words("head.step"), ordinate, _borders(reading))
+    drawing = Lines(series, words("head.step"), ordinate, _borders(reading), whole=True)
     return Figure(name, title, words(f"curves.{name}_about"), drawing, table)
 
 
@@ -90,7 +90,7 @@ def _rates(reading: Reading, steps: Sequence[Mapping[str, Any]]) -> Figure | Non
     """The rate of each group of stages that move alike; of many groups some, from the lowest to the head."""
     groups = _alike(reading.json("plan.json"))
     if not groups:
-        points = thinned([(event["step"], event["rate"]) for event in steps])
+        points = thinned([(event["step"], event["rate"]) for event in steps], mean=False)
         return _line(reading, "rate", [Series(reading.words("curves.rate"), points)], reading.words("curves.rate"))
     moving = [(names, rates) for names, rates in groups if any(rate is not None for rate in rates.values())]
     if len(moving) > MOST_RATES:
@@ -98,7 +98,7 @@ def _rates(reading: Reading, steps: Sequence[Mapping[str, Any]]) -> Figure | Non
     series = []
     for names, rates in moving:
         points = [(event["step"], event["rate"] * (rates.get(event["phase"]) or 0.0)) for event in steps]
-        series.append(Series(names, thinned(points)))
+        series.append(Series(names, thinned(points, mean=False)))
     return _line(reading, "rate", series, reading.words("curves.rate")) if series else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from tunesmith.delivery.drawing import fitting, ticks
@@ -22,6 +22,8 @@ class Scale:
     high: float
     start: float
     end: float
+    whole: bool = False
+    """Whether only whole numbers are marked."""
 
     def __call__(self, value: float) -> float:
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
@@ -30,7 +32,7 @@ class Scale:
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """Places and words of round numbers, no more than fit."""
-        found = ticks(self.low, self.high)
+        found = [value for value in ticks(self.low, self.high) if not self.whole or value == round(value)]
         room = 46 if self.end > self.start else 22
         step = max(1, math.ceil(len(found) * room / abs(self.end - self.start)))
         return [(self(value), f"{value:,g}") for value in found[::step]]
@@ -95,12 +97,15 @@ class Lines:
     diagonal: str = ""
     unit: bool = False
     """Whether both run from 0 to 1."""
+    whole: bool = False
+    """Whether the abscissa counts something."""
     kind: ClassVar[str] = "lines"
 
     @property
     def x(self) -> Scale:
         values = [x for series in self.series for x, _ in series.points]
-        return Scale(0, 1, 48, WIDTH - 10) if self.unit else spanning(values, 48, WIDTH - 10, 0.02)
+        found = Scale(0, 1, 48, WIDTH - 10) if self.unit else spanning(values, 48, WIDTH - 10, 0.02)
+        return replace(found, whole=self.whole)
 
     @property
     def y(self) -> Scale:
@@ -160,7 +165,7 @@ class Matrix:
 
     @property
     def top(self) -> float:
-        return self.left
+        return self.left + 8
 
     @property
     def height(self) -> float:
@@ -206,7 +211,7 @@ class Stages:
 
     @property
     def x(self) -> Scale:
-        return Scale(0, max(1, self.steps), self.left, WIDTH - 10)
+        return Scale(0, max(1, self.steps), self.left, WIDTH - 10, whole=True)
 
     @property
     def height(self) -> int:

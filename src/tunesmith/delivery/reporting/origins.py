@@ -96,7 +96,7 @@ def _stages(reading: Reading, stages: list[dict[str, Any]]) -> tuple[Figure | No
     points = [(place, one["cka"]) for place, one in enumerate(stages, 1) if one.get("cka") is not None]
     if not points:
         return None, table
-    drawing = Lines([Series("CKA", points, marks=True)], words("head.depth"), "CKA")
+    drawing = Lines([Series("CKA", points, marks=True)], words("head.depth"), "CKA", whole=True)
     return Figure("drift", title, words("forgetting.stages_about"), drawing, table), table
 
 

@@ -43,7 +43,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; `name` is its id and the key of its title. `rows` are mistakes, `code` lines to copy."""
+    """A part of the page; `name` is its id. `rows` are mistakes, `code` lines to copy."""
 
     name: str
     paragraphs: Sequence[str] = ()
@@ -51,6 +51,12 @@ class Section:
     tables: Sequence[Table] = ()
     rows: Sequence[dict[str, Any]] = ()
     code: str = ""
+    title: str = ""
+    """The key of its title, if another than its name."""
+
+    @property
+    def heading(self) -> str:
+        return f"section.{self.title or self.name}"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -87,7 +87,7 @@ def _gap(reading: Reading, found: Mapping[str, Any]) -> Figure | None:
     table = Table(title, [words("head.step"), words("curves.loss"), words("split.valid")], rows)
     line = Series(words("curves.loss"), [(one["step"], one["train_loss"]) for one in curve], marks=True)
     borders = [found["opened"]["step"]] if found.get("opened") else []
-    drawing = Lines([line], words("head.step"), words("curves.loss"), borders)
+    drawing = Lines([line], words("head.step"), words("curves.loss"), borders, whole=True)
     return Figure("gap", title, words("diagnosis.curve_about"), drawing, table)
 
 
@@ -103,7 +103,7 @@ def _more_rows(reading: Reading, found: Mapping[str, Any], metric: str) -> Figur
     rows = [[count(one["rows"]), *(number(one[key]) for key in ("value", "low", "high"))] for one in curve]
     table = Table(title, [words("head.rows"), *(words(f"head.{name}") for name in ("value", "low", "high"))], rows)
     points, spread = [(one["rows"], one["value"]) for one in curve], [(one["low"], one["high"]) for one in curve]
-    drawing = Lines([Series(metric, points, spread, marks=True)], words("head.train_rows"), metric)
+    drawing = Lines([Series(metric, points, spread, marks=True)], words("head.train_rows"), metric, whole=True)
     return Figure("more-rows", title, words("diagnosis.rows_about"), drawing, table)
 
 
@@ -122,7 +122,7 @@ def mistakes(reading: Reading) -> Section | None:
         for name in ("target", "prediction"):
             row[name] = _said(row[name], words("mistakes.no_label"))
     about = words("mistakes.about_regression" if regression else "mistakes.about", count=len(worst))
-    return Section("mistakes", [about], rows=worst)
+    return Section("mistakes", [about], rows=worst, title="errors" if regression else "")
 
 
 def _said(value: Any, nothing: str) -> str:
