@@ -131,8 +131,6 @@ def _compared(facts: Facts, words: Words, best: str | None, standing: Standing) 
     named, difference = words.named("baseline", best), facts.difference(best)
     kind = "trivial" if best in TRIVIAL else "frozen" if best.startswith("frozen") else "other"
     seconds = (facts.judged.get("baseline_seconds") or {}).get(best)
-    if seconds is None:
-        seconds = (facts.scores.get("baseline_seconds") or {}).get(best)
     parts = [
         words(
             f"verdict.{standing}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunesmith.delivery.card import shown
 from tunesmith.delivery.reporting.drawings import Lines, Series
-from tunesmith.delivery.reporting.parts import Figure, Section, Table, count, number
+from tunesmith.delivery.reporting.parts import Figure, Section, Table, count, number, plain
 from tunesmith.delivery.reporting.reading import Reading
 
 
@@ -97,15 +97,10 @@ def _off_and_on(reading: Reading, known: Mapping[str, Any]) -> Table | None:
     if not found.get("off") or not found.get("on"):
         return None
     rows = [
-        [words.named("metric", name), number(_plain(found["off"].get(name))), number(_plain(found["on"].get(name)))]
+        [words.named("metric", name), number(plain(found["off"].get(name))), number(plain(found["on"].get(name)))]
         for name in found["off"]
     ]
     return Table(words("calibration.scaling"), [words(f"head.{name}") for name in ("metric", "off", "on")], rows)
-
-
-def _plain(value: Any) -> float | None:
-    """A number that may stand with its interval."""
-    return value.get("value") if isinstance(value, Mapping) else value
 
 
 def _sizes(reading: Reading, known: Mapping[str, Any]) -> Table | None:

@@ -92,7 +92,8 @@ def _rates(reading: Reading, steps: Sequence[Mapping[str, Any]]) -> Figure | Non
     if not groups:
         points = thinned([(event["step"], event["rate"]) for event in steps], mean=False)
         return _line(reading, "rate", [Series(reading.words("curves.rate"), points)], reading.words("curves.rate"))
-    moving = [(names, rates) for names, rates in groups if any(rate is not None for rate in rates.values())]
+    trained = {event["phase"] for event in steps}
+    moving = [(names, rates) for names, rates in groups if any(rates.get(phase) for phase in trained)]
     if len(moving) > MOST_RATES:
         moving = [moving[round(place * (len(moving) - 1) / (MOST_RATES - 1))] for place in range(MOST_RATES)]
     series = []

@@ -147,17 +147,23 @@ class Matrix:
     kind: ClassVar[str] = "matrix"
 
     @property
-    def size(self) -> float:
-        """Of the letters of the labels."""
-        return min(11.5, self.cell * 0.8)
+    def names(self) -> list[str]:
+        """The labels as they are drawn: what is long is cut in its middle, for its end may tell it from others."""
+        return [label if len(label) <= 15 else f"{label[:8]}…{label[-6:]}" for label in self.labels]
 
     @property
-    def names(self) -> list[str]:
-        return [fitting(label, 14) for label in self.labels]
+    def widest(self) -> float:
+        """Of the names, in heights of a letter; Chinese letters are as wide as high."""
+        return max(sum(1.0 if ord(letter) > 0x2E80 else 0.62 for letter in name) for name in self.names)
+
+    @property
+    def size(self) -> float:
+        """Of the letters of the names: four fifths of a cell."""
+        return min(11.5, 0.8 * (WIDTH - 30) / (len(self.labels) + 0.8 * self.widest))
 
     @property
     def left(self) -> float:
-        return 24 + 0.62 * 11.5 * max(len(name) + sum(ord(letter) > 0x2E80 for letter in name) for name in self.names)
+        return 24 + self.size * self.widest
 
     @property
     def cell(self) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunesmith.delivery.card import shown
 from tunesmith.delivery.reporting.drawings import Lines, Series
-from tunesmith.delivery.reporting.parts import Figure, Section, Table, count, number
+from tunesmith.delivery.reporting.parts import Figure, Section, Table, count, number, plain
 from tunesmith.delivery.reporting.reading import Reading
 
 CHECKED = ("duplicates", "conflicts", "leaks")
@@ -71,7 +71,7 @@ def forgetting(reading: Reading) -> Section | None:
         metric = words.named("metric", source["metric"])
         notes.append(words("forgetting.source", metric=metric, rows=count(source.get("rows")), **values))
     if language := drift.get("language"):
-        before, after = number(language["before"]), number(language["after"])
+        before, after = number(plain(language["before"])), number(plain(language["after"]))
         notes.append(
             words("forgetting.language", unit=words.named("unit", language["unit"]), before=before, after=after)
         )
@@ -89,11 +89,17 @@ def forgetting(reading: Reading) -> Section | None:
 def _stages(reading: Reading, stages: list[dict[str, Any]]) -> tuple[Figure | None, Table]:
     words, title = reading.words, reading.words("forgetting.stages")
     rows = [
-        [one["stage"], number(one.get("cka")), number(one.get("distance"), 4), words("yes" if one["moves"] else "no")]
+        [
+            one["stage"],
+            number(plain(one.get("cka"))),
+            number(plain(one.get("distance")), 4),
+            words("yes" if one["moves"] else "no"),
+        ]
         for one in stages
     ]
     table = Table(title, [words(f"head.{name}") for name in ("stage", "cka", "distance", "moves")], rows)
-    points = [(place, one["cka"]) for place, one in enumerate(stages, 1) if one.get("cka") is not None]
+    known = [(place, plain(one.get("cka"))) for place, one in enumerate(stages, 1)]
+    points = [(place, value) for place, value in known if value is not None]
     if not points:
         return None, table
     drawing = Lines([Series("CKA", points, marks=True)], words("head.depth"), "CKA", whole=True)

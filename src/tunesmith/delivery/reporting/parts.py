@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,12 @@ def number(value: float | None, digits: int = 3) -> str:
     if 0 < abs(value) < 10.0**-digits:
         return f"{value:.2g}"
     return f"{value:.{digits}f}"
+
+
+def plain(value: Any) -> float | None:
+    """A number that may stand with its interval."""
+    found = value.get("value") if isinstance(value, Mapping) else value
+    return None if found is None else float(found)
 
 
 def count(value: int | None) -> str:

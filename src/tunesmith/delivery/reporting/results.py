@@ -13,8 +13,6 @@ from tunesmith.delivery.reporting.reading import Reading
 
 MOST_DRAWN = 20
 """Intervals of one drawing."""
-BESIDE = ("baselines", "classes", "default_threshold", "against", "baseline_seconds", "calibration", "slices")
-"""What stands beside the metrics of a part."""
 
 
 def is_known(interval: Any) -> bool:
@@ -30,7 +28,8 @@ def drawn(name: str, interval: Mapping[str, Any], *, strong: bool = False) -> In
 
 
 def metrics_of(scores: Mapping[str, Any]) -> list[str]:
-    return [name for name, value in scores.items() if name not in BESIDE and isinstance(value, Mapping)]
+    """The names of the metrics, of all that stands in the scores of a part."""
+    return [name for name, value in scores.items() if isinstance(value, Mapping) and "value" in value]
 
 
 def results(reading: Reading) -> Section | None:

@@ -10,7 +10,7 @@ from typing import Any
 from tunesmith.delivery.card import shown
 from tunesmith.delivery.mistakes import FILE, FOLDER, MOST
 from tunesmith.delivery.reporting.drawings import Intervals, Lines, Series
-from tunesmith.delivery.reporting.parts import Figure, Section, Table, count, number
+from tunesmith.delivery.reporting.parts import Figure, Section, Table, count, number, plain
 from tunesmith.delivery.reporting.reading import Reading
 from tunesmith.delivery.reporting.results import MOST_DRAWN, drawn, is_known
 from tunesmith.delivery.verdict import FINDINGS
@@ -25,14 +25,14 @@ def slices(reading: Reading) -> Section | None:
     words, found = reading.words, reading.judged.get("slices") or []
     if not found:
         return None
-    order = sorted(found, key=lambda one: (not one["worse"], _of(one["difference"])))[:MOST_SLICES]
+    order = sorted(found, key=lambda one: (not one["worse"], plain(one["difference"]) or 0.0))[:MOST_SLICES]
     rows = [
         [
             str(one["slice"]),
             count(one["rows"]),
             words.named("metric", one["metric"]),
             shown(one["value_of"]),
-            number(_of(one["rest"])),
+            number(plain(one["rest"])),
             shown(one["difference"]),
             number(one.get("p_adjusted")),
             words("yes" if one["worse"] else "no"),
@@ -49,12 +49,6 @@ def slices(reading: Reading) -> Section | None:
     worse = sum(1 for one in found if one["worse"])
     note = words("slices.worse", count=worse, of=len(found)) if worse else words("slices.none", of=len(found))
     return Section("slices", [note], figures, [] if figures else [table])
-
-
-def _of(value: Any) -> float:
-    """A number that may stand with its interval; what is unknown counts as none."""
-    value = value.get("value") if isinstance(value, Mapping) else value
-    return 0.0 if value is None else float(value)
 
 
 def diagnosis(reading: Reading) -> Section | None:
@@ -83,16 +77,12 @@ def _gap(reading: Reading, found: Mapping[str, Any]) -> Figure | None:
     if not curve:
         return None
     words, title = reading.words, reading.words("diagnosis.curve")
-    rows = [[count(one["step"]), number(one["train_loss"], 4), number(_maybe(one.get("valid")), 4)] for one in curve]
+    rows = [[count(one["step"]), number(one["train_loss"], 4), number(plain(one.get("valid")), 4)] for one in curve]
     table = Table(title, [words("head.step"), words("curves.loss"), words("split.valid")], rows)
     line = Series(words("curves.loss"), [(one["step"], one["train_loss"]) for one in curve], marks=True)
     borders = [found["opened"]["step"]] if found.get("opened") else []
     drawing = Lines([line], words("head.step"), words("curves.loss"), borders, whole=True)
     return Figure("gap", title, words("diagnosis.curve_about"), drawing, table)
-
-
-def _maybe(value: Any) -> float | None:
-    return value.get("value") if isinstance(value, Mapping) else value
 
 
 def _more_rows(reading: Reading, found: Mapping[str, Any], metric: str) -> Figure | None:
