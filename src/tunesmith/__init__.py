@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tunesmith.errors import DataError, Interrupted, MachineError, ModelError, RecipeError, TunesmithError
     from tunesmith.recipe.schema import Recipe
     from tunesmith.run import Run
-    from tunesmith.verbs import Model, check, compare, evaluate, fit, load, predict
+    from tunesmith.verbs import Model, check, compare, evaluate, fit, load, predict, report
 
 __version__ = "0.1.0"
 
@@ -22,6 +22,7 @@ _HOME = {
     "evaluate": "verbs",
     "predict": "verbs",
     "load": "verbs",
+    "report": "verbs",
     "Model": "verbs",
     "list": "catalogue",
     "new": "catalogue",
@@ -56,6 +57,7 @@ __all__ = [
     "load",
     "new",
     "predict",
+    "report",
 ]
 
 

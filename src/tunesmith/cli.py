@@ -250,6 +250,20 @@ def predict(
         print(f"wrote {rows.num_rows} rows to {out}", file=sys.stderr)
 
 
+@app.command()
+def report(
+    run: RunPath,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The .html to write; by default report.html in the Run.")
+    ] = None,
+    lang: Annotated[str, typer.Option(help="The language of the page: en or zh.")] = "en",
+) -> None:
+    """Write what a Run is worth, and why, as one HTML page."""
+    import tunesmith
+
+    tunesmith.report(run, out, lang=lang)
+
+
 @app.command(name="list")
 def list_names(
     kind: Annotated[str | None, typer.Argument(help="strategy, task, head, metric, optimizer, schedule, ...")] = None,

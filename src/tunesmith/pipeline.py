@@ -18,7 +18,7 @@ from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
 from tunesmith.assemble.rows import Objects
 from tunesmith.choices import Folds, HeldOut
-from tunesmith.delivery import attempts, folder, forgetting, overfitting, scores, temperature
+from tunesmith.delivery import attempts, folder, forgetting, overfitting, plan_file, scores, temperature
 from tunesmith.delivery.beside import frozen
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
@@ -31,7 +31,7 @@ from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.run import Run
 from tunesmith.signals import Signals, terminable
 from tunesmith.tasks.task import Target
-from tunesmith.training import checkpoint, collapse, machine, phases
+from tunesmith.training import checkpoint, collapse, machine, measure, phases
 from tunesmith.training.collapse import Watch
 from tunesmith.training.loop import Event, train_phase
 from tunesmith.training.observers import EventLog, Progress
@@ -116,6 +116,7 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool, follow: Callable[[], None
     state, feed = State(job.net()), job.feed(job.rows.split.train)
     cadence = job.cadence(feed.steps_per_epoch)
     regularization.begin(job, state)
+    plan_file.write(job, run, state.net, cadence)
     saved = folder.newest_checkpoint(job, run, tell)
     if saved is not None:
         checkpoint.resume_counters(state, saved)
@@ -165,6 +166,7 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool, follow: Callable[[], None
         finish(state.optimizer)
         regularization.settle(job, state, feed)
     blend(job, state, run, feed, log, tell)
+    log.line("memory", **measure.most_memory(job.machine))
     return state.net
 
 

@@ -30,6 +30,7 @@ from tunesmith.delivery import (
     scores,
 )
 from tunesmith.delivery.comparison import Comparison
+from tunesmith.delivery.reporting import page
 from tunesmith.errors import DataError, RecipeError
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions
@@ -327,6 +328,17 @@ def compare(
     if out is not None:
         found.write(out)
     return found
+
+
+def report(run: Run | Path | str, out: Path | str | None = None, *, lang: str = "en", tell: Tell = say) -> Path:
+    """Write what a Run is worth, and why, as one HTML page that needs nothing else, and return its path: by default
+    `report.html` in the Run; `lang` is `en` or `zh`."""
+    if out is not None and Path(out).suffix not in (".html", ".htm"):
+        raise RecipeError("a report is written as .html", where=str(out), remedy=str(Path(out).with_suffix(".html")))
+    run = run if isinstance(run, Run) else open_run(run)
+    path = page.write_page(run, None if out is None else Path(out), lang)
+    tell(f"wrote {path}")
+    return path
 
 
 def _nothing(_line: str) -> None:

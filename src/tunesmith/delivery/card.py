@@ -110,7 +110,10 @@ print([label for label, least in thresholds.items() if row[label] >= least]{{ " 
 | `model/` | the model as a {{ library }} folder: what you publish or hand on |
 | `tunesmith.safetensors` | the whole net, for `tunesmith` and `tunesmith fit --model {{ shell }}` |
 | `recipe.toml`, `measured.json` | what was run: every value and why; what was measured before training |
+| `plan.json` | which stage moved in which steps, and how fast |
 | `scores.json`, `predictions/` | all scores, also per class, and the rows behind them |
+{% if report %}| `report.html`, `mistakes/` | the report of this run, and the most confident mistakes that it shows |
+{% endif -%}
 | `data.json`, `split.parquet` | the fingerprint of the data, and which row was in which part |
 | `environment.json`, `events.jsonl` | versions and hardware; the log, step by step |
 {% if folds %}| `folds/` | what the run without each fold left: scores, predictions, recipe |
@@ -251,6 +254,7 @@ def write(
             metrics=metrics,
             folds=num_folds(scores),
             seeds=over_seeds(scores, recipe.evaluate.select.removeprefix("memory:")),
+            report=recipe.deliver.report != "none",
             intervals=_intervals(scores),
             caution=_caution(scores, "threshold" in run.measured),
             believed=probabilities.lines(scores.get("test", scores.get("valid", {}))),

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunesmith.delivery.card import shown
 from tunesmith.delivery.card_metadata import Published, judged
+from tunesmith.evaluation.intervals import shown
 from tunesmith.recipe.schema import Choice, Recipe
 from tunesmith.run import Run
 from tunesmith.tasks.task import Target

@@ -22,6 +22,7 @@ from tunesmith.assemble.thresholds import target_of
 from tunesmith.data.encoders.text import TextEncoder
 from tunesmith.delivery import card, card_facts, card_metadata, drift
 from tunesmith.delivery.exports import keras, peft, plain, sentence_transformers, transformers
+from tunesmith.delivery.reporting import page
 from tunesmith.delivery.scores import FOLDS_FILE
 from tunesmith.errors import DataError, MachineError
 from tunesmith.files import remove_folder, require_space, size, sweep, whole_folder, write_text
@@ -237,6 +238,8 @@ def finish(job: Job, run: Run, tell: Tell) -> None:
         best.unlink()
     for old in sorted(run.checkpoints.glob("step-*"))[:-1]:
         remove_folder(old)
+    if job.recipe.deliver.report != "none":
+        _report(run, job.recipe.deliver.report, tell)
     tell(f"saved: {run.path} ({size(sum(f.stat().st_size for f in run.path.rglob('*') if f.is_file()))})")
     if job.recipe.deliver.push:
         push(run, job.recipe.deliver.push, tell)
@@ -266,6 +269,15 @@ def _write_cards(job: Job, run: Run, counts: dict[str, str]) -> None:
         facts=facts,
         forgot=drift.in_words(run.drift),
     )
+
+
+def _report(run: Run, language: str, tell: Tell) -> None:
+    """Write the report; a failure loses nothing of the run, and says how to try again."""
+    try:
+        page.write_page(run, language=language)
+    except Exception as error:
+        again = f"the run is complete; try again: tunesmith report {run.path}"
+        tell(f"the report could not be written ({type(error).__name__}: {error}); {again}")
 
 
 def push(run: Run, repository: str, tell: Tell) -> None:

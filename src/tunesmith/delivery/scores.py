@@ -12,7 +12,7 @@ import numpy as np
 from tunesmith.assemble.job import Job, Tell
 from tunesmith.assemble.loaded import Loaded, load_run
 from tunesmith.assemble.thresholds import by_label, decided, told
-from tunesmith.delivery import probabilities
+from tunesmith.delivery import mistakes, probabilities
 from tunesmith.delivery.beside import Frozen, beside
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions, outputs_of
@@ -125,6 +125,7 @@ def score_run(
             continue
         judgement.predictions[part] = predictions = thresholds.decided("", part, predictions)
         predictions.save(run.path / "predictions" / f"{part}.parquet")
+        mistakes.keep(job, run, part, predictions, rows)
         scores[part] = scored(predictions, names, job.select, job.objects.metrics)
         scores[part] |= probabilities.figures(run, part, predictions)
         if part == "valid" and thresholds.chosen:

@@ -10,6 +10,7 @@ from tunesmith.assemble.thresholds import target_of, told
 from tunesmith.delivery import probabilities
 from tunesmith.delivery.card import EXAMPLES, asked_again, num_folds, over_seeds
 from tunesmith.delivery.drift import in_words
+from tunesmith.delivery.reporting.page import FILE
 from tunesmith.evaluation.intervals import shown
 from tunesmith.run import Run
 
@@ -41,6 +42,7 @@ def summary(run: Run) -> str:
     if told := in_words(run.drift):
         lines += ["", *told]
     lines += ["", f"run:  {run.path}   (README.md says how to use it)"]
+    lines += [f"report: {run.path / FILE}"] if (run.path / FILE).is_file() else []
     place, example = shlex.quote(str(run.path)), EXAMPLES[run.read("data.json")["modality"]]
     if example.unlabelled and not asked_again(run):
         lines += [

@@ -215,6 +215,8 @@ class Evaluate(Part):
 class Deliver(Part):
     """What leaves the Run."""
 
+    report: Literal["en", "zh", "none"] = "en"
+    """The language of `report.html`, written at the end; "none": no report, and no row is kept for one."""
     push: str | None = None
     """Upload `model/` to this hub repository after the run (`owner/name`); off by default."""
     observers: Annotated[tuple[Choice, ...], Strict(False)] = ()

@@ -30,8 +30,10 @@ KEPT = (
     "events.jsonl",
     "ledger.json",
     "measured.json",
+    "mistakes",
     "predictions",
     "recipe.toml",
+    "report.html",
     "scores.json",
     "split.parquet",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -132,6 +133,20 @@ def peak_memory(machine: Machine) -> Iterator[Callable[[], int]]:
         most[0] = max(most[0], process.memory_info().rss)
         done.set()
         thread.join()
+
+
+def most_memory(machine: Machine) -> dict[str, int]:
+    """The most bytes that this process has had in use since it began, of the machine's memory and of a GPU's."""
+    if sys.platform == "win32":
+        found = {"process": int(psutil.Process().memory_info().peak_wset)}
+    else:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        found = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if machine.device.type == "cuda":
+        found["device"] = torch.cuda.max_memory_allocated(machine.device)
+    return found
 
 
 def fitting_micro(

@@ -186,7 +186,7 @@ class ImageRows:
         if self._pixels is not None:
             found: np.ndarray = self._pixels[np.asarray(rows)]
             return found
-        read = [_read(value, self.encoder) for value in media.values_of(self.table, self.column, rows)]
+        read = [read_image(value, self.encoder) for value in media.values_of(self.table, self.column, rows)]
         for row, (pixels, wrong) in zip(rows, read, strict=True):
             if pixels is None:
                 raise DataError(wrong, where=self.table.where(int(row)), remedy="leave the item out")
@@ -249,7 +249,7 @@ def learnt(
     if not shapes:
         first = int(some[0])
         value = media.values_of(table, inputs[0], [first])[0]
-        _, why = _read(value, ImageEncoder(1, 1, (0.0,) * 3, (1.0,) * 3))
+        _, why = read_image(value, ImageEncoder(1, 1, (0.0,) * 3, (1.0,) * 3))
         what = f"none of its images can be read; {value if isinstance(value, str) else table.where(first)}: {why}"
         raise DataError(what, where=table.source, remedy="names of files count from the folder of the table")
     usual = shapes[0][1:] if len({shape[1:] for shape in shapes}) == 1 and max(shapes[0][1:]) <= OWN_SIZE else None
@@ -315,10 +315,10 @@ def _decoded(table: Table, column: str, encoder: ImageEncoder) -> Iterable[Decod
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Enormous images are told in our own words.
         for start in range(0, table.num_rows, 64):
             values = media.values_of(table, column, range(start, min(start + 64, table.num_rows)))
-            yield from pool.map(lambda value: _read(value, encoder), values)
+            yield from pool.map(lambda value: read_image(value, encoder), values)
 
 
-def _read(value: Any, encoder: ImageEncoder) -> Decoded:
+def read_image(value: Any, encoder: ImageEncoder) -> Decoded:
     """An image from wherever it is, with what is told of it."""
     try:
         source = media.opened(value)
