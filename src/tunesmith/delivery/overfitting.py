@@ -93,8 +93,10 @@ def _simple_model(job: Job, rows: np.ndarray) -> tuple[str, Answers | None, str]
     except ValueError:  # A network whose layers are not of torch.
         linear = False
     if not linear:
-        name = baselines_of(job.rows.task.baselines, job.rows.modality)[-1]
-        learn = plugins.get("baseline", name)
+        names = baselines_of(job.rows.task.baselines, job.rows.modality)
+        if not names:
+            return "", None, f"a {job.rows.task.name} has no baseline"
+        name, learn = names[-1], plugins.get("baseline", names[-1])
         return name, lambda fitting, asked: baseline_outputs(job, learn, fitting, asked), ""
     started = time.perf_counter()
     measure.frozen_features(pretrained, num_outputs, job.encoded, measure.spread(rows, TIMED), job.machine, cache="off")
@@ -145,7 +147,7 @@ def diagnose(job: Job, run: Run, judgement: Judgement, curve: dict[str, Any]) ->
         train=intervals.interval(seen, name, own),
         judged={end: scores[name][end] for end in ("value", "low", "high")},
         gap=intervals.gap(seen, judged, name, own),
-        chance=scores["baselines"][job.rows.task.baselines[0]][name]["value"],
+        chance=_chance(job, rows),
         baseline=_best(scores["baselines"], name),
         opened=diagnosis.opened(trained, name),
         unfinished=diagnosis.unfinished(diagnosis.losses_of(events), trained, name),
@@ -155,7 +157,7 @@ def diagnose(job: Job, run: Run, judgement: Judgement, curve: dict[str, Any]) ->
     found = diagnosis.diagnose(evidence)
     overfits = found.finding in ("more data", "more regularization")
     since = evidence.opened if overfits else None
-    if job.rows.task.name != "regression":
+    if "log_loss" in job.rows.task.metrics:
         kept["log_loss"] = {
             "train": intervals.interval(seen, "log_loss"),
             "judged": intervals.interval(judged, "log_loss"),
@@ -163,6 +165,17 @@ def diagnose(job: Job, run: Run, judgement: Judgement, curve: dict[str, Any]) ->
     kept |= {"train": evidence.train, "judged": evidence.judged, "gap": evidence.gap}
     kept |= {"opened": None if since is None else {"step": since.step, "epoch": since.epoch}}
     run.write("diagnosis.json", kept | asdict(found))
+
+
+def _chance(job: Job, rows: np.ndarray) -> float | None:
+    """What the task's first baseline, a model that reads nothing, scores on training rows."""
+    if not job.rows.task.baselines:
+        return None
+    learn = plugins.get("baseline", job.rows.task.baselines[0])
+    outputs = baseline_outputs(job, learn, job.rows.split.train, rows)
+    parts = (rows.astype(str), job.rows.codes[rows], outputs, of_probabilities(job.rows.task), job.rows.target)
+    found = intervals.value(Predictions(*parts), plain_name(job.select), job.objects.metrics)
+    return None if np.isnan(found) else found
 
 
 def _best(baselines: dict[str, Any], name: str) -> tuple[str, float] | None:
