@@ -60,6 +60,12 @@ def test_rows_that_are_not_fitted_while_a_baseline_is_better_or_the_loss_falls_a
     assert learnt_nothing.finding == "larger model"
 
 
+def test_a_gap_of_a_model_that_learnt_next_to_nothing_is_no_overfit():
+    shares = evidence(0.54, 0.47, chance=0.54, baseline=("boosted_trees", 0.88), gain=0.1)
+    assert diagnose(shares).finding == "larger model"
+    assert diagnose(evidence(0.56, 0.47, chance=0.54)).finding == "cannot be told"
+
+
 def test_a_baseline_within_the_interval_is_not_better():
     found = diagnose(evidence(0.7, 0.69, baseline=("boosted_trees", 0.7)))
     assert found.finding == "cannot be told" and "cannot be told apart" in found.sentence

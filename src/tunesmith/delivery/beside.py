@@ -106,13 +106,13 @@ def baselines_of(names: Sequence[str], modality: str) -> list[str]:
     return [other for name in names for other in others.get(name, (name,))]
 
 
-def simple_model(job: Job, untouched: Frozen | None) -> str:
-    """The baseline that learns most in little time: a linear model on frozen features, else that of plain rows."""
+def simple_model(job: Job, untouched: Frozen | None) -> str | None:
+    """The baseline that learns most in little time: a linear model on frozen features, else that of plain rows; None
+    of a task without one."""
     names = baselines_of(job.rows.task.baselines, job.rows.modality)
-    reading = {name: getattr(plugins.get("baseline", name), "reads", "plain") for name in names}
-    if untouched is not None:
-        return next(name for name in names if reading[name] == "frozen")
-    return [name for name in names if reading[name] != "frozen"][-1]
+    frozen_ones = [name for name in names if getattr(plugins.get("baseline", name), "reads", "plain") == "frozen"]
+    plain_ones = [name for name in names if name not in frozen_ones]
+    return next(iter([*(frozen_ones if untouched is not None else ()), *reversed(plain_ones)]), None)
 
 
 def told(job: Job, rows: np.ndarray, outputs: np.ndarray) -> Predictions:

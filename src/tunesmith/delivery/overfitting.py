@@ -41,6 +41,8 @@ def rows_curve(job: Job, untouched: Frozen | None) -> dict[str, Any]:
     if not len(split.valid):
         folds = [(train[fitting], train[held]) for fitting, held in job.rows.folds(train)]
     of = simple_model(job, untouched)
+    if of is None:
+        return {"points": [], "gain": None, "skipped": f"a {job.rows.task.name} has no baseline"}
     asked = np.concatenate([held for _, held in folds])
     points, drawn = [], []
     for share in SHARES:
@@ -94,7 +96,7 @@ def diagnose(job: Job, run: Run, judgement: Judgement, untouched: Frozen | None)
         train=intervals.interval(seen, name, own),
         judged={end: scores[name][end] for end in ("value", "low", "high")},
         gap=intervals.gap(seen, judged, name, own),
-        chance=scores["baselines"][job.rows.task.baselines[0]][name]["value"],
+        chance=_chance(job, rows),
         baseline=_best(scores["baselines"], name),
         opened=diagnosis.opened(trained, name),
         unfinished=diagnosis.unfinished(diagnosis.losses_of(events), trained, name),
@@ -104,7 +106,7 @@ def diagnose(job: Job, run: Run, judgement: Judgement, untouched: Frozen | None)
     found = diagnosis.diagnose(evidence)
     overfits = found.finding in ("more data", "more regularization")
     since = evidence.opened if overfits else None
-    if job.rows.task.name != "regression":
+    if "log_loss" in job.rows.task.metrics:
         kept["log_loss"] = {
             "train": intervals.interval(seen, "log_loss"),
             "judged": intervals.interval(judged, "log_loss"),
@@ -112,6 +114,17 @@ def diagnose(job: Job, run: Run, judgement: Judgement, untouched: Frozen | None)
     kept |= {"train": evidence.train, "judged": evidence.judged, "gap": evidence.gap}
     kept |= {"opened": None if since is None else {"step": since.step, "epoch": since.epoch}}
     run.write("diagnosis.json", kept | asdict(found))
+
+
+def _chance(job: Job, rows: np.ndarray) -> float | None:
+    """What the task's first baseline, a model that reads nothing, scores on training rows."""
+    if not job.rows.task.baselines:
+        return None
+    learn = plugins.get("baseline", job.rows.task.baselines[0])
+    outputs = baseline_outputs(job, learn, job.rows.split.train, rows)
+    parts = (rows.astype(str), job.rows.codes[rows], outputs, of_probabilities(job.rows.task), job.rows.target)
+    found = intervals.value(Predictions(*parts), plain_name(job.select), job.objects.metrics)
+    return None if np.isnan(found) else found
 
 
 def _best(baselines: dict[str, Any], name: str) -> tuple[str, float] | None:

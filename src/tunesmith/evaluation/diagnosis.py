@@ -4,9 +4,10 @@ Gaps and scores are told as shares of what was learnt: of the way from a model t
 mean) to the score on training rows. So one rule does for accuracies, errors in any unit and losses.
 
 1. Overfit: training rows score better than the judged ones for sure (the gap's interval is above 0), and by a tenth of
-   what was learnt; or training rows are not fitted yet at the best evaluation, and fitting them further (the loss fell
-   on by a quarter) made valid no better. More data, where a simple model of the same rows says that twice as many would
-   close a fifth of the gap; else more regularization.
+   what was learnt, which is itself a tenth of the way to a perfect score (else the parts hold other shares of the
+   classes, no more). Or training rows are not fitted yet at the best evaluation, and fitting them further (the loss
+   fell on by a quarter) made valid no better. More data, where a simple model of the same rows says that twice as many
+   would close a fifth of the gap; else more regularization.
 2. Underfit: a baseline beats the model for sure; or training rows are left a tenth or more from a perfect score, the
    loss was still falling, and the last evaluation was the best.
 3. Nothing to change: neither, training rows are fitted, and the gap is surely small.
@@ -56,7 +57,7 @@ class Evidence:
     judged: Interval
     gap: Interval
     chance: float | None
-    """What a model that reads nothing scores on the judged rows."""
+    """What a model that reads nothing scores on the training rows."""
     baseline: tuple[str, float] | None = None
     """The best baseline's name and score on the judged rows."""
     opened: Point | None = None
@@ -131,8 +132,9 @@ def diagnose(found: Evidence) -> Diagnosis:
     scores = f"train {train:.3g}, {found.judged_on} {judged:.3g}"
     learnt = sign * (train - chance)
     perfect = 0.0 if found.metric in ZERO_IS_PERFECT else 1.0
-    fitted = learnt >= (1 - MATERIAL) * sign * (perfect - chance)
-    sure = learnt > 0 and gap["low"] > 0 and gap["value"] >= MATERIAL * learnt
+    way = sign * (perfect - chance)
+    fitted = learnt >= (1 - MATERIAL) * way
+    sure = learnt >= MATERIAL * way and gap["low"] > 0 and gap["value"] >= MATERIAL * learnt
     if sure or (not fitted and found.opened is not None):
         return _overfit(found, scores)
     if better := _better(found, sign, fitted):
