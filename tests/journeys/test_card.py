@@ -22,7 +22,7 @@ GERMAN = "Das Paket war nicht vor der Tür, und Sie sagten, dass es bei dem Nach
 DUTCH = "Het pakket was niet bij de deur en u zei dat het is bij de buren of in de winkel voor mij om te halen. " * 8
 DANISH = "Pakken var ikke ved døren, og de sagde, at den er hos naboen, som vil have den for mig til at hente. " * 8
 CHINESE = "包裹没有放在门口，您说在邻居那里等我去取。" * 8
-JAPANESE = "荷物は玄関にありませんでした。隣の方が預かっていると聞きました。" * 8
+JAPANESE = "東京都千代田区霞が関三丁目二番一号中央合同庁舎第七号館の受付へ荷物配達予定" * 8
 APACHE = "                                 Apache License\n                           Version 2.0, January 2004\n"
 
 
