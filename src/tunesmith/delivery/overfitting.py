@@ -120,10 +120,8 @@ def _chance(job: Job, rows: np.ndarray) -> float | None:
     """What the task's first baseline, a model that reads nothing, scores on training rows."""
     if not job.rows.task.baselines:
         return None
-    learn = plugins.get("baseline", job.rows.task.baselines[0])
-    outputs = baseline_outputs(job, learn, job.rows.split.train, rows)
-    parts = (rows.astype(str), job.rows.codes[rows], outputs, of_probabilities(job.rows.task), job.rows.target)
-    found = intervals.value(Predictions(*parts), plain_name(job.select), job.objects.metrics)
+    outputs = answers(job, job.rows.task.baselines[0], job.rows.split.train, rows, None)
+    found = intervals.value(told(job, rows, outputs), plain_name(job.select), job.objects.metrics)
     return None if np.isnan(found) else found
 
 
