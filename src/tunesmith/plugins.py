@@ -7,7 +7,7 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -108,5 +108,11 @@ def _sentence(node: ast.FunctionDef | ast.Module) -> str:
     return (ast.get_docstring(node) or "").strip().split("\n")[0]
 
 
-def _installed(kind: str) -> list[importlib.metadata.EntryPoint]:
-    return list(importlib.metadata.entry_points(group=f"tunesmith.{kind}"))
+def _installed(kind: str) -> tuple[importlib.metadata.EntryPoint, ...]:
+    return _found(kind, importlib.metadata.entry_points)
+
+
+@functools.cache
+def _found(kind: str, search: Callable[..., Iterable[importlib.metadata.EntryPoint]]) -> tuple[Any, ...]:
+    """What `search` finds, once: it reads the files of every installed package."""
+    return tuple(search(group=f"tunesmith.{kind}"))

@@ -33,10 +33,13 @@ Told = tuple[str, dict[str, Any]] | None
 
 def _temperature(known: Mapping[str, Any]) -> Told:
     found = known.get("temperature")
-    if not found:
+    if not found or (found["value"] is None and not found.get("rows")):
         return None
     key = "calibration.temperature" if found["applied"] else "calibration.no_temperature"
-    return key, {"value": number(found["value"]), "rows": count(found.get("rows"))}
+    return "calibration.few_rows" if found["value"] is None else key, {
+        "value": number(found["value"]),
+        "rows": count(found.get("rows")),
+    }
 
 
 def _sets(known: Mapping[str, Any]) -> Told:
