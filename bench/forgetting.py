@@ -63,7 +63,7 @@ def main() -> None:
                 quiet=True,
             )
             runs[name] = (fitted, time.perf_counter() - started)
-            print(f"{name}: {runs[name][1]:.0f} s", file=sys.stderr, flush=True)
+            print(f"\n# {name}", *fitted.drift["source"].items(), sep="\n", file=sys.stderr, flush=True)
         show(runs)
 
 
@@ -73,8 +73,8 @@ def show(runs: dict[str, tuple[Run, float]]) -> None:
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for name, (run, seconds) in runs.items():
         found = run.drift
-        old, stages = found["source"], [stage for stage in found["stages"] if stage["cka"] is not None]
-        most = min(stages, key=lambda stage: stage["cka"])
+        old, stages = found["source"], [stage for stage in found["stages"] if stage["moves"]]
+        most = min(stages or found["stages"], key=lambda stage: stage["cka"])
         cells = [name, of(run.scores["test"]["accuracy"]), *(of(old[key]) for key in ("before", "after", "difference"))]
         cells += [f"{most['cka']:.2f} ({most['stage']})", f"{most['distance']:.1%}", f"{seconds:.0f}"]
         print(f"| {' | '.join(cells)} |")

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 import tunesmith as package
-from tunesmith.delivery import folder
+from tunesmith.delivery import drift, folder
 from tunesmith.errors import DataError, Interrupted, ModelError, RecipeError
+from tunesmith.evaluation.similarity import linear_cka
 from tunesmith.testing import FILLERS, tiny_model, tiny_rows
 
 OLD = tiny_rows(240, 2)
@@ -57,13 +58,16 @@ def same(run, other):
     return all(torch.equal(tensor, body(other)[name]) for name, tensor in body(run).items())
 
 
-def test_stages_below_the_first_that_moves_are_as_they_were_and_those_above_are_not(quick, bert, tmp_path):
+def test_stages_below_the_first_that_moves_are_as_they_were_and_those_above_are_not(quick, bert, tmp_path, monkeypatch):
+    compared = []
+    monkeypatch.setattr(drift, "linear_cka", lambda *pair: compared.append(pair) or linear_cka(*pair))
     settings = ["strategy.stages=1", "train.length=3 epochs"]
     run = quick(OLD, bert, strategy="last", settings=settings, out=tmp_path / "run")
     stages = {stage.pop("stage"): stage for stage in run.drift["stages"]}
     assert list(stages) == ["stem", "block.0", "block.1", "neck"]
     for name in ("stem", "block.0"):
         assert stages[name] == {"cka": 1.0, "distance": 0.0, "moves": False}
+    assert len(compared) == 2, "those below are not computed"
     assert stages["block.1"]["moves"] and 0 <= stages["block.1"]["cka"] < 0.999
     start = load_file(bert / "model.safetensors")
     names = [name for name in start if name.startswith("encoder.layer.1.")]

@@ -24,7 +24,7 @@ from tunesmith.training.machine import Machine
 from tunesmith.training.measure import spread
 from tunesmith.training.state import mixed
 
-MOST_JUDGES = 1000
+MOST_JUDGES = 300
 """Valid rows that are asked at every point of the curve, at most."""
 FEWEST = 10
 """Source rows that choose, and that judge, at least."""
