@@ -5,6 +5,7 @@ its scores is done, and its weights are removed. So the folders are the whole st
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from tunesmith.pipeline import run_recipe
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import Run, is_run
 from tunesmith.signals import terminable
+from tunesmith.training import machine
 from tunesmith.training.machine import is_first
 
 Tell = Callable[[str], None]
@@ -72,8 +74,23 @@ def fit_several(
 ) -> Run:
     """Run each of several, then the delivered model. With `resume`, Runs that are done are kept, one that was begun
     goes on, and the others follow."""
-    first = is_first()
-    tell, run, doing = _once(tell if first else _nothing), resume, "before the first run"
+    tell = _once(tell if is_first() else _nothing)
+    # The ranks stay together over all runs: one that is ahead would join a group that the first is about to leave.
+    with contextlib.closing(machine.start(recipe.train.device, recipe.train.precision)):
+        run, found = _fit_others(several, recipe, objects, out=out, resume=resume, tell=tell, quiet=quiet)
+        tell(several.at_last)
+
+        def judged(scores: Scores) -> Scores:
+            return several.scores(found, scores)
+
+        return run_recipe(run.recipe, objects, resume=run, judged=judged, tell=tell, quiet=quiet)
+
+
+def _fit_others(
+    several: Several, recipe: Recipe, objects: Objects, *, out: Any, resume: Run | None, tell: Tell, quiet: bool
+) -> tuple[Run, list[Run]]:
+    """The delivered Run, begun, and the others, done."""
+    first, run, doing = is_first(), resume, "before the first run"
     with terminable():
         try:
             with estimate.opened(recipe, objects, tell) as job:
@@ -91,12 +108,7 @@ def fit_several(
             if run is not None and first:
                 folder.forget_if_empty(run, resumed=resume is not None)
             raise
-    tell(several.at_last)
-
-    def judged(scores: Scores) -> Scores:
-        return several.scores(found, scores)
-
-    return run_recipe(recipe, objects, resume=run, judged=judged, tell=tell, quiet=quiet)
+    return run, found
 
 
 def _fitted(recipe: Recipe, objects: Objects, run: Run, first: bool, quiet: bool) -> Run:

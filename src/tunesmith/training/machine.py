@@ -30,6 +30,8 @@ class Machine:
     precision: str
     rank: int = 0
     world: int = 1
+    joined: bool = False
+    """Whether it joined the ranks itself: who did leaves them when it closes."""
 
     @property
     def first(self) -> bool:
@@ -105,7 +107,7 @@ class Machine:
         return int(largest)
 
     def close(self) -> None:
-        if self.world > 1 and dist.is_initialized():
+        if self.joined and dist.is_initialized():
             dist.destroy_process_group()
 
 
@@ -166,10 +168,11 @@ def start(device: str = "auto", precision: str = "auto", *, deterministic: bool 
     if device == "cuda":
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
-    if not dist.is_initialized():
+    joins = not dist.is_initialized()
+    if joins:
         backend = "nccl" if device.startswith("cuda") else "gloo"
         dist.init_process_group(backend, timeout=timedelta(minutes=10))
-    return Machine(torch.device(device), precision, rank, world)
+    return Machine(torch.device(device), precision, rank, world, joined=joins)
 
 
 def _keep_memory() -> None:
