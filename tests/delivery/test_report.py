@@ -35,7 +35,8 @@ def interval(value: float, reach: float = 0.02) -> dict[str, float]:
 def facts(own: float, others: dict[str, float], *, rows: int = 500, metric: str = "accuracy", **more: Any) -> Facts:
     """A model and baselines by one metric, each with an interval of ± 0.02."""
     test = {metric: interval(own), "baselines": {name: {metric: interval(value)} for name, value in others.items()}}
-    return Facts({"test": test | more}, metric, rows, 12.0)
+    seconds = more.pop("baseline_seconds", {})
+    return Facts({"test": test | more}, metric, rows, 12.0, baseline_seconds=seconds)
 
 
 def said(known: Facts, language: str = "en") -> str:

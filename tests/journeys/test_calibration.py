@@ -151,7 +151,7 @@ def test_summary_card_and_evaluate_say_it_in_words(calibrated, tunesmith, tmp_pa
 def stopped(monkeypatch, module, name, rows, out, *settings):
     """A run that is killed when it calls `module.name`."""
 
-    def killed(*_arguments):
+    def killed(*_arguments, **_more):
         raise Interrupted("killed", 130)
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
@@ -182,7 +182,7 @@ def test_a_cross_validated_run_is_calibrated_by_the_rows_that_each_fold_held_out
     assert found.measured["temperature"]["fitted_on"] == "cross-validated"
     assert found.measured["temperature"]["rows"] == 240
 
-    def killed(*_arguments):
+    def killed(*_arguments, **_more):
         raise Interrupted("killed", 130)
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted):

@@ -107,7 +107,17 @@ def test_a_card_has_what_is_known_and_leaves_out_the_rest(loaded, fitted):
     assert re.search(r"It learned from 163 rows.*It was judged on 14 rows", text, re.DOTALL)
     steps = [json.loads(line) for line in (fitted / "events.jsonl").read_text().splitlines()]
     assert f"{max(event.get('step', 0) for event in steps)} steps were made" in text
-    headings = ["What it is worth", "Use it", "Intended use", "Limits", "Data", "Training", "Licence", "Cite"]
+    headings = [
+        "What it is worth",
+        "What it forgot",
+        "Use it",
+        "Intended use",
+        "Limits",
+        "Data",
+        "Training",
+        "Licence",
+        "Cite",
+    ]
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == headings
     assert "## Limits" not in (fitted / "README.md").read_text(encoding="utf-8")
 
@@ -195,7 +205,13 @@ def test_limits_name_what_was_measured_to_be_weak(changed):
 
 def test_limits_say_which_classes_have_few_rows_and_what_nobody_measured(changed):
     labels = [f"label{number}" for number in range(9)]
-    told = limits(changed(), Target(("label",), tuple(labels), tuple(range(44, 53))))["Limits"]
+    run = changed()
+    scores = {
+        part: {name: value for name, value in values.items() if name != "calibration"}
+        for part, values in run.scores.items()
+    }
+    write_json(run.path / "scores.json", scores)
+    told = limits(run, Target(("label",), tuple(labels), tuple(range(44, 53))))["Limits"]
     assert "`label0` (44), `label1` (45), `label2` (46), `label3` (47), `label4` (48) and 1 more." in told
     assert "Whether its probabilities can be taken at their word was not measured." in told
     run = changed()

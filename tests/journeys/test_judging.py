@@ -87,7 +87,7 @@ def test_a_run_says_what_it_scores_on_rows_that_trained_it_and_what_that_calls_f
     assert [point["valid"] for point in found["curve"]] == [e["value"] for e in lines if e["event"] == "evaluate"]
     train = run[0].read("data.json")["split"]["train"]
     assert [point["rows"] for point in found["rows_curve"]][-1] == train
-    assert found["rows_curve_of"] == "linear model on frozen features"
+    assert found["rows_curve_of"] == "frozen_logistic"
     assert found["log_loss"]["train"]["value"] > 0 and found["sentence"].startswith("train ")
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from tunesmith import plugins
 from tunesmith.assemble.job import Job
 from tunesmith.evaluation import intervals
-from tunesmith.evaluation.baselines import MOST_ROWS, Learnable
+from tunesmith.evaluation.baselines import MOST_ROWS
+from tunesmith.evaluation.learnable import Learnable
 from tunesmith.evaluation.predict import Predictions, of_probabilities
 from tunesmith.run import Run
 from tunesmith.training import measure
@@ -81,11 +82,11 @@ def beside(
     decided: Callable[[str, str, Predictions], Predictions],
     untouched: Frozen | None,
 ) -> dict[str, Any]:
-    """`baselines` (name -> metric -> interval), `baseline_seconds`, and `against` (name -> by how much the model is
-    better at what decides, on the same resamples of the rows); their predictions lie beside those of the model.
+    """`baselines` (name -> metric -> interval), and `against` (name -> by how much the model is better at what decides,
+    on the same resamples of the rows); their predictions lie beside those of the model, their seconds in events.jsonl.
     `decided(name, part, predictions)` gives predictions as they are decided."""
     select, own = job.select.removeprefix("memory:"), job.objects.metrics
-    found: dict[str, dict[str, Any]] = {"baselines": {}, "baseline_seconds": {}, "against": {}}
+    found: dict[str, dict[str, Any]] = {"baselines": {}, "against": {}}
     for name in baselines_of(job.rows.task.baselines, job.rows.modality):
         started, reads = time.perf_counter(), getattr(plugins.get("baseline", name), "reads", "plain")
         if reads == "frozen" and untouched is None:
@@ -95,7 +96,6 @@ def beside(
         found["baselines"][name] = intervals.score(answer, names, own, classes=False)
         found["against"][name] = intervals.difference(answer, model, select, own)
         seconds = time.perf_counter() - started + (untouched.seconds if reads == "frozen" and untouched else 0)
-        found["baseline_seconds"][name] = round(seconds, 3)
         run.append_event("baseline", name=name, split=part, seconds=round(seconds, 3))
     return found
 

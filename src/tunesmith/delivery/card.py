@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from tunesmith.assemble.thresholds import by_label
 from tunesmith.delivery import probabilities
@@ -219,22 +219,17 @@ def write(
     facts: Mapping[str, str],
     forgot: Sequence[str] = (),
 ) -> None:
-    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model: with its metadata in YAML,
-    and heading -> what else there is to say of it. `model`: what was tuned, as people call it; `forgot`: what is known
-    of its drift."""
+    """Write RUN/README.md, for who made it, and RUN/model/README.md, for who gets the model: with `metadata` in YAML,
+    `facts` by heading. `model`: what was tuned, as people call it; `forgot`: what is known of its drift."""
     plain = (run.path / "network.json").is_file()
     own = run.measured["head"]["name"] == "own"
     inputs = () if recipe.data.inputs == "auto" else recipe.data.inputs
     scores = run.scores
-    made = (*(name.removeprefix("memory:") for name in (recipe.evaluate.select, *recipe.evaluate.metrics)),)
-    metrics = [name for name in dict.fromkeys(made) if name in next(iter(scores.values()), {})][:5]
+    metrics = _metrics(recipe, scores)
     labels = [] if task.name == "regression" else [f"{i} = `{label}`" for i, label in enumerate(target.labels)]
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
-    template = environment.from_string(_CARD)
     for folder, front in ((run.model, True), (run.path, False)):
         place = recipe.deliver.push or "." if front else str(run.model.resolve())
-        text = template.render(
+        text = _template().render(
             front=front,
             published=recipe.deliver.push,
             metadata=metadata,
@@ -270,6 +265,18 @@ def write(
             shell=shlex.quote(str(run.path)),
         )
         write_text(folder / "README.md", text)
+
+
+def _template() -> Template:
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
+    return environment.from_string(_CARD)
+
+
+def _metrics(recipe: Recipe, scores: dict[str, Any]) -> list[str]:
+    """What decides first."""
+    asked = (name.removeprefix("memory:") for name in (recipe.evaluate.select, *recipe.evaluate.metrics))
+    return [name for name in dict.fromkeys(asked) if name in next(iter(scores.values()), {})][:5]
 
 
 def library_of(run: Run, modality: str) -> str:

@@ -18,7 +18,7 @@ from tunesmith.delivery.beside import baselines_of
 from tunesmith.delivery.estimate import opened
 from tunesmith.delivery.row_texts import in_a_line
 from tunesmith.errors import RecipeError
-from tunesmith.evaluation.baselines import Learnable
+from tunesmith.evaluation.learnable import Learnable
 from tunesmith.evaluation.linear import linear_outputs
 from tunesmith.evaluation.suspects import Chances, out_of_fold, suspects
 from tunesmith.files import write_text

@@ -14,7 +14,7 @@ from tunesmith.delivery.reporting.page import FILE
 from tunesmith.evaluation.intervals import shown
 from tunesmith.run import Run
 
-BESIDE = ("classes", "baselines", "baseline_seconds", "against", "default_threshold", "calibration", "slices")
+BESIDE = ("classes", "baselines", "against", "default_threshold", "calibration", "slices")
 NOT_METRICS = (*BESIDE, "data", "rows")
 NAMED = 3
 """Slices that are named in the summary at most."""

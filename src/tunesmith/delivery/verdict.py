@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tunesmith.delivery.card import num_folds
@@ -39,7 +39,7 @@ class Verdict:
 @dataclass(frozen=True)
 class Facts:
     """What a verdict is made from: what the JSON files of a Run say. `metric` decides; `rows` judged, `seconds` of
-    training; `diagnosis` and `drift` are the files of these names, where there are such."""
+    training, `baseline_seconds` those of each baseline; `diagnosis` and `drift` are files of these names."""
 
     scores: Mapping[str, Any]
     metric: str
@@ -47,6 +47,7 @@ class Facts:
     seconds: float | None = None
     diagnosis: Mapping[str, Any] | None = None
     drift: Mapping[str, Any] | None = None
+    baseline_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
@@ -130,7 +131,7 @@ def _compared(facts: Facts, words: Words, best: str | None, standing: Standing) 
         return words("verdict.alone")
     named, difference = words.named("baseline", best), facts.difference(best)
     kind = "trivial" if best in TRIVIAL else "frozen" if best.startswith("frozen") else "other"
-    seconds = (facts.judged.get("baseline_seconds") or {}).get(best)
+    seconds = facts.baseline_seconds.get(best)
     parts = [
         words(
             f"verdict.{standing}",

@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
+from tunesmith.evaluation.learnable import Learnable, reads
 from tunesmith.evaluation.linear import class_chances, tuned_outputs
-from tunesmith.tasks.task import Target
 
 MOST_ROWS = 100_000
 """Baselines learn from at most so many rows, evenly spaced: enough to be fair, few enough for bounded memory."""
 
 
-@dataclass(frozen=True)
-class Learnable:
-    """What a baseline sees: inputs and codes of the training rows, inputs of the rows to score. Texts (pairs joined),
-    or an array (rows, features); `categorical` tells which features are codes of categories."""
-
-    texts: Sequence[str] | np.ndarray
-    codes: np.ndarray
-    asked: Sequence[str] | np.ndarray
-    target: Target
-    categorical: Sequence[bool] = ()
-
-
-Reading = Literal["plain", "edges", "frozen"]
-"""What a baseline reads of a row: what its encoder gives without a model, the edges of an image, or what the untouched
-model gives."""
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 """As published (Wu et al. 2018), but that 200 neighbours are too many for a few hundred rows."""
-
-Baseline = Callable[[Learnable], np.ndarray]
-
-
-def reads(what: Reading) -> Callable[[Baseline], Baseline]:
-    """The baseline reads this; without it, "plain"."""
-
-    def marked(learn: Baseline) -> Baseline:
-        learn.reads = what  # type: ignore[attr-defined]
-        return learn
-
-    return marked
-
 
 MOST_CODES = 255
 """A column of more categories is a number to the trees."""

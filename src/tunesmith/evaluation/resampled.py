@@ -23,12 +23,13 @@ def over_folds(scores: Sequence[Any], ratio: float) -> Any:
     found: dict[str, Any] = {}
     for key in dict.fromkeys(key for score in known for key in score):
         parts = [None if score is None else score.get(key) for score in scores]
+        there = [part for part in parts if part is not None]
         if key == "rows":
-            found[key] = sum(part or 0 for part in parts)
-        elif all(part is None or isinstance(part, dict) for part in parts):
+            found[key] = sum(there)
+        elif there and all(isinstance(part, dict) for part in there):
             found[key] = over_folds(parts, ratio)
-        elif all(part == parts[0] for part in parts):
-            found[key] = parts[0]
+        elif there and all(part == there[0] for part in there):
+            found[key] = there[0]
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 
 from tunesmith.data.split import Split
 from tunesmith.data.table import Table
-from tunesmith.evaluation.baselines import Learnable
+from tunesmith.evaluation.learnable import Learnable
 from tunesmith.models.kinds import Kind
 from tunesmith.plugins import options
 from tunesmith.strategies.plan import Plan, assign

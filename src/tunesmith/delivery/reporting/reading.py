@@ -64,6 +64,7 @@ class Reading:
             sum(seconds) if seconds else None,
             self.json("diagnosis.json") or None,
             self.json("drift.json") or None,
+            {event["name"]: event["seconds"] for event in self.of("baseline")},
         )
 
     @property
