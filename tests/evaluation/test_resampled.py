@@ -63,3 +63,8 @@ def test_a_figure_that_a_fold_does_not_define_is_left_out_of_the_mean_and_shown_
     lonely = over_folds([{"auroc": {"value": None}}, {"auroc": {"value": 0.5}}], 0.5)["auroc"]
     assert lonely == {"value": 0.5, "low": None, "high": None, "folds": [None, 0.5]}
     assert resampled([None, None], 0.5)["value"] is None
+
+
+def test_other_numbers_are_averaged_and_what_differs_otherwise_is_left_out():
+    sets = [{"sets": {"asked": 0.9, "size": size, "rows": 5, "how": how}} for size, how in ((1.0, "a"), (2.0, "b"))]
+    assert over_folds([*sets, None, {"sets": None}], 0.5) == {"sets": {"asked": 0.9, "size": 1.5, "rows": 10}}

@@ -15,8 +15,8 @@ from typing import Any
 
 def over_folds(scores: Sequence[Any], ratio: float) -> Any:
     """The scores of folds, trees of the same form, as one: each metric with its mean, its interval, and the values of
-    the `folds` (None where a fold does not define it); `rows` are added up, what is no metric stays where it is
-    the same in all of them. `ratio`: rows tested / rows trained on."""
+    the `folds` (None where a fold does not define it); `rows` are added up, other numbers averaged, and what
+    is no number stays where it is the same in all of them. `ratio`: rows tested / rows trained on."""
     known = [score for score in scores if score is not None]
     if "value" in known[0]:
         return resampled([None if score is None else score["value"] for score in scores], ratio)
@@ -30,6 +30,8 @@ def over_folds(scores: Sequence[Any], ratio: float) -> Any:
             found[key] = over_folds(parts, ratio)
         elif there and all(part == there[0] for part in there):
             found[key] = there[0]
+        elif there and all(isinstance(part, float) for part in there):
+            found[key] = math.fsum(there) / len(there)
     return found
 
 
