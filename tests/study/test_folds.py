@@ -63,9 +63,7 @@ def test_the_scores_are_the_mean_over_folds_with_the_corrected_interval_and_so_a
 def test_a_fold_keeps_what_it_showed_and_no_weights(fitted):
     run, _ = fitted
     for number in (1, 2, 3):
-        assert sorted(path.name for path in (run.folds / str(number)).iterdir()) == sorted(
-            {*several.KEPT} - {"diagnosis.json"}
-        )
+        assert sorted(path.name for path in (run.folds / str(number)).iterdir()) == sorted(several.KEPT)
         assert (run.folds / str(number) / "predictions" / "test.parquet").is_file()
 
 
