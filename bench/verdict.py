@@ -61,7 +61,11 @@ def measure(folder: Path, target: str, size: str, strategy: str, num_test: int, 
             test=paths["test"],
             target=target,
             strategy=strategy,
-            settings=['evaluate.metrics=["accuracy"]', *(["data.inputs=text"] if target == "label" else []), *settings],
+            settings=[
+                'evaluate.metrics=["accuracy"]',
+                *(['data.inputs=["text"]'] if target == "label" else []),
+                *settings,
+            ],
             out=Path(out) / "run",
             quiet=True,
         )
