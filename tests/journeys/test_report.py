@@ -359,6 +359,9 @@ def test_folds_are_reported_as_one(bert, csv, quick, tmp_path):
     found = parsed((run.path / "report.html").read_text(encoding="utf-8"))
     assert "Over 2 folds with 200 test rows in all" in found.text
     assert "of 200 rows are wrong" in found.text and "mistakes" in found.sections
+    kept = [Run(run.folds / fold).read("mistakes/mistakes.json") for fold in ("1", "2")]
+    surest = max(row["confidence"] for one in kept for row in one["rows"])
+    assert {one["split"] for one in kept} == {"test"} and f"{surest:.1%}" in found.text
 
 
 def test_a_run_that_set_no_row_aside_says_so(bert, csv, quick, tmp_path):
