@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,9 +23,11 @@ from tunesmith.training.state import State
 Folds = list[tuple[np.ndarray, np.ndarray]]
 """Pairs of places among some rows: those that train, and those that are asked."""
 HeldOut = tuple[int, dict[int, np.ndarray]]
-"""The attempt that did not collapse, and epoch -> outputs of the rows that were asked."""
+"""The attempt that did not collapse, and epoch -> outputs of the rows to be asked; NaN of those not asked yet."""
 SURE = 0.9
 """The share of resamples in which augmentation must be better to be kept."""
+LEAST_FOLDS = 2
+"""After so many folds in which augmentation was no better, it is not tried on the others."""
 
 
 def with_head(job: Job, tell: Tell) -> tuple[Job, dict[str, Any]]:
@@ -87,11 +90,12 @@ def _measured_heads(job: Job) -> dict[str, float]:
 
 
 def with_augment(
-    job: Job, held_out: Callable[..., HeldOut], tell: Tell
+    job: Job, held_out: Callable[..., Iterator[HeldOut]], tell: Tell
 ) -> tuple[Job, dict[str, Any] | None, HeldOut | None]:
     """With `data.augment = "auto"`: the job is trained (`held_out`, the pipeline's) without the usual augmentation and
     with it, and keeps it only if rows that neither trained on accept it: the validation rows, or where these are too
-    few to tell, folds of the training rows. Of a run that sets no row aside, what these were answered comes with it."""
+    few to tell, folds of the training rows. Of a run that sets no row aside, what these were answered comes with it.
+    It is given up where the first folds do not speak for it."""
     if job.recipe.data.augment != "auto" or job.augmented is None:
         return job, None, None
     name, split, plain = USUAL[job.rows.modality], job.rows.split, replace(job, augmented=None)
@@ -101,22 +105,45 @@ def with_augment(
     else:
         rows, asked, count = np.concatenate([split.train, split.valid]), split.valid, len(split.train)
         folds = [(np.arange(count), np.arange(count, len(rows)))]
-    times = f"{len(folds)} times each " if len(folds) > 1 else ""
+    times = f"up to {len(folds)} times each " if len(folds) > 1 else ""
     tell(f"data.augment = auto: trains {times}without and with {name}, to compare them on {len(asked)} held-out rows")
-    found = []
-    for how, tried in (("without", plain), ("with", job)):
-        found.append(held_out(tried, rows, folds, lambda line, how=how: tell(f"{how} {name}: {line}")))
+    ways = [
+        held_out(tried, rows, folds, lambda line, how=how: tell(f"{how} {name}: {line}"))
+        for how, tried in (("without", plain), ("with", job))
+    ]
     sign = 1 if rising(job.select) else -1
-    best = [max(each.values(), key=lambda outputs: sign * scores.value_of(job, asked, outputs)) for _, each in found]
-    without, with_it = (scores.value_of(job, asked, outputs) for outputs in best)
-    share = scores.share_better(job, asked, *best)
+    for fold, both in enumerate(_in_turn(*ways), 1):
+        answered = np.all([~np.isnan(next(reversed(each.values()))).any(1) for _, each in both], axis=0)
+        judges = asked[answered]
+        best = [
+            max(
+                (outputs[answered] for outputs in each.values()),
+                key=lambda outputs: sign * scores.value_of(job, judges, outputs),
+            )
+            for _, each in both
+        ]
+        without, with_it = (scores.value_of(job, judges, outputs) for outputs in best)
+        if fold >= LEAST_FOLDS and sign * with_it <= sign * without:
+            break
+    share = scores.share_better(job, judges, *best)
     kept = bool(sign * with_it > sign * without and share >= SURE)
     tell(
         f"{name} {'is kept' if kept else 'is not kept'}: {job.select} {with_it:.3f} with it, {without:.3f} without "
-        f"(better in {share:.0%} of resamples of these rows; {SURE:.0%} are asked)"
+        f"(better in {share:.0%} of resamples of {len(judges)} rows; {SURE:.0%} are asked)"
     )
     result = {"name": name, "kept": kept, "with": with_it, "without": without, "share_better": round(share, 4)}
-    return (job if kept else plain), result, found[kept] if job.rows.cross_validated else None
+    if not job.rows.cross_validated:
+        return (job if kept else plain), result, None
+    *_, known = both[kept], *ways[kept]
+    return (job if kept else plain), result, known
+
+
+def _in_turn(*ways: Iterator[HeldOut]) -> Iterator[tuple[HeldOut, ...]]:
+    """What each way has answered so far, after each of its folds; one that began anew takes longer."""
+    last: tuple[HeldOut, ...] = ()
+    for both in itertools.zip_longest(*ways):
+        last = tuple(new or old for new, old in itertools.zip_longest(both, last))
+        yield last
 
 
 def with_micro(job: Job, tell: Tell) -> tuple[Job, int]:

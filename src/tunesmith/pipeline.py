@@ -253,7 +253,9 @@ def cross_validate(job: Job, run: Run, tell: Tell, known: HeldOut | None = None)
     and the held-out outputs at that epoch, which are the honest valid predictions of a run that sets no row aside."""
     rows = job.rows.split.train
     folds = job.rows.folds(rows)
-    attempt, found = known or held_out(job, rows, folds, tell)
+    if known is None:
+        *_, known = held_out(job, rows, folds, tell)
+    attempt, found = known
     values = {epoch: scores.value_of(job, rows, whole) for epoch, whole in found.items()}
     best = max(values, key=lambda epoch: (values[epoch] if rising(job.select) else -values[epoch], -epoch))
     if job.machine.first:
@@ -264,9 +266,10 @@ def cross_validate(job: Job, run: Run, tell: Tell, known: HeldOut | None = None)
     return length | ({"attempt": attempt} if attempt else {})
 
 
-def held_out(job: Job, rows: np.ndarray, folds: Folds, tell: Tell, attempt: int = 0) -> HeldOut:
-    """Train on one side of each fold, places in `rows`, and ask about the other: the attempt that did not collapse, and
-    epoch -> the outputs of all rows that were asked about, in the order of `rows`."""
+def held_out(job: Job, rows: np.ndarray, folds: Folds, tell: Tell, attempt: int = 0) -> Iterator[HeldOut]:
+    """Train on one side of each fold, places in `rows`, and ask about the other; after each fold the attempt that did
+    not collapse, and epoch -> the outputs of all rows to be asked about, in the order of `rows`, NaN of later folds.
+    A collapse begins the folds anew."""
     asked = np.sort(np.concatenate([held for _, held in folds]))
     untouched = {name: tensor.detach().clone() for name, tensor in job.net().state_dict().items()}
     found: dict[int, np.ndarray] = {}
@@ -282,7 +285,8 @@ def held_out(job: Job, rows: np.ndarray, folds: Folds, tell: Tell, attempt: int 
         for event in steps(job, state, feed, cadence, tell=_say_nothing, watch=watch):
             if collapse.pending(state) is not None:
                 net.load_state_dict(untouched)
-                return held_out(attempts.again(job, state, tell), rows, folds, tell, 1)
+                yield from held_out(attempts.again(job, state, tell), rows, folds, tell, 1)
+                return
             last = event.step == cadence.total
             if last or (job.plan.shortens and due(event.step, feed.steps_per_epoch, last)):
                 epoch = -(-event.step // feed.steps_per_epoch)
@@ -292,7 +296,8 @@ def held_out(job: Job, rows: np.ndarray, folds: Folds, tell: Tell, attempt: int 
                     outputs = outputs_of(net, encoded, rows[held], job.machine)
                 found.setdefault(epoch, nothing)[np.searchsorted(asked, held)] = outputs
         net.load_state_dict(untouched)
-    return attempt, {epoch: whole for epoch, whole in found.items() if not np.isnan(whole).any()}
+        so_far = np.searchsorted(asked, np.concatenate([held for _, held in folds[:number]]))
+        yield attempt, {epoch: whole for epoch, whole in found.items() if not np.isnan(whole[so_far]).any()}
 
 
 def _say_nothing(_line: str) -> None:

@@ -7,6 +7,8 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -76,12 +78,25 @@ def test_where_few_rows_judge_auto_asks_folds_of_the_training_rows(tmp_path):
         csv.writer(file).writerows([("text", "label"), *zip(*tiny_rows(60, 2).values(), strict=True)])
     run, told = fit(tmp_path / "rows.csv", model, tmp_path / "auto", "data.augment=auto", "data.split=all")
     found = run.measured["augment"]
-    assert any("trains 5 times each without and with words" in line and "60 held-out rows" in line for line in told)
+    assert any("up to 5 times each without and with words" in line and "60 held-out rows" in line for line in told)
     folds = [line.partition(": ")[0] for line in told if "cross-validation: fold" in line]
-    assert folds == ["without words"] * 5 + ["with words"] * 5, "the answer's own folds give the length as well"
+    assert folds[:4] == ["without words", "with words"] * 2, "in turn, to give up early"
+    assert folds.count("without words") == 5, "the answer's own folds give the length as well"
     settings = ["data.augment=words"] if found["kept"] else []
     named, _ = fit(tmp_path / "rows.csv", model, tmp_path / "named", "data.split=all", *settings)
     assert same(run, named) and run.measured["length"] == named.measured["length"]
+
+
+def test_what_does_not_help_in_the_first_folds_is_given_up(tmp_path):
+    data = corners(tmp_path / "data", 120, mirrored=True, by_side=True, seed=0)
+    run, told = fit(data, "new:cnn", tmp_path / "auto", *SMALL, "data.augment=auto", "data.split=hash")
+    found = run.measured["augment"]
+    assert found["with"] <= found["without"] and not found["kept"]
+    folds = [line.partition(": ")[0] for line in told if "cross-validation: fold" in line]
+    assert folds == ["without images", "with images"] * 2, "the other three folds are left out"
+    train = len(pq.read_table(run.path / "split.parquet").filter(pc.field("split") == "train"))
+    asked = next(int(line.rpartition(" rows;")[0].rpartition(" ")[2]) for line in told if "is not kept" in line)
+    assert asked == pytest.approx(train * 2 / 5, abs=1), "it says how many rows judged"
 
 
 @pytest.mark.parametrize("kept", [False, True])
