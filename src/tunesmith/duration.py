@@ -1,4 +1,4 @@
-"""A length with its unit: `"3 epochs"`, `"500 steps"`, `"10 %"` of the whole, or `"never"`."""
+"""A length with its unit: `"3 epochs"`, `"500 steps"`, `"10 %"` of the whole, or `"never"`; and a time, `"20m"`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ import re
 from dataclasses import dataclass
 
 _FORM = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(epoch|epochs|step|steps|%)\s*$")
+_TIME = re.compile(r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?$")
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of a time: `"90s"`, `"20m"` or `"20min"`, `"1h30m"`; ValueError otherwise, and for none at all.
+
+    >>> seconds_of("1h30m")
+    5400.0
+    """
+    found = _TIME.match(text.replace(" ", ""))
+    parts = [float(part or 0) for part in found.groups()] if found else []
+    if not any(parts):
+        raise ValueError(f'"{text}" is no time; write "90s", "20m" or "1h30m"')
+    hours, minutes, seconds = parts
+    return 3600 * hours + 60 * minutes + seconds
 
 
 @dataclass(frozen=True)

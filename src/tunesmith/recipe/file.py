@@ -13,7 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from tunesmith.errors import Problem, RecipeError, nearest
-from tunesmith.recipe.schema import Choice, Part, Recipe
+from tunesmith.recipe.schema import Choice, Part, Recipe, Search
 
 Lines = dict[tuple[str, ...], int]
 
@@ -83,8 +83,10 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 
 def dump(recipe: Recipe, reasons: Mapping[str, str] | None = None) -> str:
-    """The recipe as TOML; a field that was filled in carries its reason as a comment."""
-    text = tomli_w.dumps(_without_none(recipe.model_dump()))
+    """The recipe as TOML; a field that was filled in carries its reason as a comment. What a search may do is left out
+    where nothing is said of it."""
+    without = {"search"} if recipe.search == Search() else set()
+    text = tomli_w.dumps(_without_none(recipe.model_dump(exclude=without)))
     rows = text.splitlines()
     lines = _toml_lines(text)
     for path, reason in (reasons or {}).items():
@@ -119,6 +121,8 @@ def _inline(value: Any) -> str:
     if isinstance(value, Mapping):
         pairs = (f"{tomli_w.dumps({key: 0}).partition(' = ')[0]} = {_inline(item)}" for key, item in value.items())
         return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
     return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
 
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from tunesmith.duration import Duration
+from tunesmith.duration import Duration, seconds_of
 
 Auto = Literal["auto"]
 
@@ -23,7 +23,13 @@ def _length(text: str) -> str:
     return text if text == "auto" else str(Duration.parse(text))
 
 
+def _budget(text: str) -> str:
+    seconds_of(text)
+    return text
+
+
 Length = Annotated[str, AfterValidator(_length)]
+Budget = Annotated[str, AfterValidator(_budget)]
 Reached = Annotated[str, Field(pattern=r"^(precision|recall) >= (0?\.\d+|1(\.0*)?)$")]
 Names = Annotated[tuple[str, ...], Strict(False)]
 
@@ -223,6 +229,31 @@ class Deliver(Part):
     """Programs that draw the curves while it runs, beside events.jsonl: `["tensorboard"]`, or with options."""
 
 
+class Search(Part):
+    """What `tunesmith search` may spend and may change; a fit has no use for it."""
+
+    budget: Budget = "20m"
+    """The time for all of it, to the report: `"90s"`, `"20m"`, `"1h30m"`."""
+    trials: int | None = Field(None, ge=1)
+    """At most so many trials, within the time."""
+    memory: Annotated[float, Field(gt=0)] | None = None
+    """GB of memory that a trial may need, or it is not begun; by default what is free."""
+    disk: Annotated[float, Field(gt=0)] | None = None
+    """GB that the search may write; by default what is free."""
+    tune: Annotated[tuple[Literal["parameters", "architecture", "training"], ...], Strict(False)] = (
+        "parameters",
+        "architecture",
+        "training",
+    )
+    """What is searched: optimization and regularization, the network, or the strategy."""
+    space: dict[str, Any] = Field(default_factory=dict)
+    """A field of the recipe -> what it may be: `{ low = 1e-5, high = 1e-3, log = true }`, a list, or one value."""
+    workers: int = Field(1, ge=1)
+    """Processes of this machine that run trials, each with its share of the cores."""
+    earlier: bool = False
+    """Begin with what was best in earlier searches on tasks alike."""
+
+
 class Recipe(Part):
     """One run, as asked for. Everything left out is "auto" or the default that stands here."""
 
@@ -241,3 +272,4 @@ class Recipe(Part):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     deliver: Deliver = Deliver()
+    search: Search = Search()
