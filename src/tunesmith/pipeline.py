@@ -16,10 +16,10 @@ from tunesmith.assemble import regularization, remedy, surgery
 from tunesmith.assemble.feeds import Feed
 from tunesmith.assemble.job import Cadence, Job, Tell, prepare
 from tunesmith.assemble.kept import kept_rows, still_true
-from tunesmith.assemble.rows import Objects
+from tunesmith.assemble.rows import Objects, Rows
 from tunesmith.choices import Folds, HeldOut
 from tunesmith.delivery import attempts, folder, forgetting, overfitting, plan_file, scores, temperature
-from tunesmith.delivery.beside import frozen
+from tunesmith.delivery.beside import Frozen, frozen
 from tunesmith.delivery.weights import blend, keep
 from tunesmith.errors import Interrupted, TunesmithError
 from tunesmith.evaluation.intervals import rising
@@ -47,29 +47,28 @@ def run_recipe(
     out: Path | str | None = None,
     resume: Run | None = None,
     judged: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    rows: Rows | None = None,
+    known: HeldOut | None = None,
     tell: Tell,
     quiet: bool,
 ) -> Run:
     """Fit as the recipe says and return the Run. With `resume`, continue that Run to the weights it was going to.
-    `judged` adds to the scores of this Run what other runs scored."""
+    `judged` adds to the scores of this Run what other runs scored; `rows` are the rows, if they have been opened;
+    `known`: what cross-validation would ask, as far as it has been answered."""
     check_recipe(recipe)
     place = machine.start(recipe.train.device, recipe.train.precision, deterministic=recipe.train.deterministic)
     tell, quiet = (tell, quiet) if place.first else (_say_nothing, True)
     with contextlib.closing(place), terminable():
-        job = prepare(recipe, objects, place, tell)
+        job = prepare(recipe, objects, place, tell, rows=rows)
         forgetting.require_source_task(job, tell)
         run = folder.begin(job, out) if resume is None else folder.reopen(job, resume)
         try:
             with contextlib.closing(Trackers(run, recipe.deliver.observers if place.first else (), tell)) as trackers:
-                job = measured(job, run, tell)
+                job = measured(job, run, tell, known)
                 tell(f"run folder: {run.path}")
                 untouched = frozen(job)
-                net = train(job, run, tell, quiet, trackers.follow)
-                temperature.calibrate(job, run, net, tell)
-                folder.save_model(job, run, net)
-                forgetting.measure(job, run, net, tell)
-                judgement = scores.score_run(job, run, tell, judged, untouched)
-                overfitting.diagnose(job, run, judgement, untouched)
+                net = train(job, run, tell, quiet, following(trackers))
+                judge(job, run, net, untouched, tell, judged)
                 trackers.finish()
             folder.finish(job, run, tell)
         except KeyboardInterrupt as error:
@@ -83,7 +82,23 @@ def run_recipe(
         return run
 
 
-def measured(job: Job, run: Run, tell: Tell) -> Job:
+def judge(
+    job: Job,
+    run: Run,
+    net: Tunable,
+    untouched: Frozen | None,
+    tell: Tell,
+    judged: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> None:
+    """Save the tuned net, and score what was saved."""
+    temperature.calibrate(job, run, net, tell)
+    folder.save_model(job, run, net)
+    forgetting.measure(job, run, net, tell)
+    judgement = scores.score_run(job, run, tell, judged, untouched)
+    overfitting.diagnose(job, run, judgement, untouched)
+
+
+def measured(job: Job, run: Run, tell: Tell, known: HeldOut | None = None) -> Job:
     """Settle what must be measured on the rows (head, micro-batch, whether augmentation helps, and the length where no
     row is set aside), and write it to measured.json; a resume reads it there."""
     stored = run.measured if (run.path / "measured.json").is_file() else {}
@@ -93,9 +108,9 @@ def measured(job: Job, run: Run, tell: Tell) -> Job:
         job, stored["micro"] = choices.with_micro(job, tell)
         job, stored["stages"] = choices.with_stages(job, steps, tell)
         stored["target"] = job.rows.target.as_json()
-        job, stored["augment"], known = choices.with_augment(job, held_out, tell)
+        job, stored["augment"], answered = choices.with_augment(job, held_out, tell)
         if job.rows.cross_validated:
-            stored["length"] = cross_validate(job, run, tell, known)
+            stored["length"] = cross_validate(job, run, tell, known or answered)
         stored = job.machine.agree(stored)
         if job.machine.first:
             run.write("measured.json", stored)
@@ -110,9 +125,21 @@ def measured(job: Job, run: Run, tell: Tell) -> Job:
     return replace(job, rows=rows, head=head, micro=stored["micro"], epochs=length and length["epochs"])
 
 
-def train(job: Job, run: Run, tell: Tell, quiet: bool, follow: Callable[[], None] = lambda: None) -> Tunable:
+def following(trackers: Trackers) -> Callable[[State], bool]:
+    """What trackers do after a step; it is never enough for them."""
+
+    def follow(_state: State) -> bool:
+        trackers.follow()
+        return False
+
+    return follow
+
+
+def train(
+    job: Job, run: Run, tell: Tell, quiet: bool, follow: Callable[[State], bool] = lambda _state: False
+) -> Tunable:
     """Train through the plan's phases; evaluate, keep the best, save, stop: the lines under the `for`. `follow`: called
-    in every step, for those who read events.jsonl."""
+    after every step, for those who read events.jsonl; whether it is enough."""
     state, feed = State(job.net()), job.feed(job.rows.split.train)
     cadence = job.cadence(feed.steps_per_epoch)
     regularization.begin(job, state)
@@ -145,8 +172,8 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool, follow: Callable[[], None
                     value = validate(job, state, feed, log)
                     keep(job, state, run, value)
                 progress.scored(job.select, value)
-            follow()
-            enough = out_of_patience(job, state)
+            ended = follow(state)
+            enough = ended or out_of_patience(job, state)
             asked = job.machine.most(signals.code)
             if asked or due(event.step, cadence.save, last or enough):
                 folder.save_checkpoint(job, run, state, log)
@@ -154,6 +181,8 @@ def train(job: Job, run: Run, tell: Tell, quiet: bool, follow: Callable[[], None
                 raise Interrupted(
                     f"saved at step {event.step}; continue with: tunesmith fit --resume {run.path}", asked
                 )
+            if ended:
+                break
             if enough and not last and state.best is not None:
                 tell(f"stopped at step {event.step} of {cadence.total}: no better since step {state.best['step']}")
                 break
@@ -256,7 +285,8 @@ def cross_validate(job: Job, run: Run, tell: Tell, known: HeldOut | None = None)
     if known is None:
         *_, known = held_out(job, rows, folds, tell)
     attempt, found = known
-    values = {epoch: scores.value_of(job, rows, whole) for epoch, whole in found.items()}
+    there = ~np.isnan(next(iter(found.values()))).any(1)
+    values = {epoch: scores.value_of(job, rows[there], whole[there]) for epoch, whole in found.items()}
     best = max(values, key=lambda epoch: (values[epoch] if rising(job.select) else -values[epoch], -epoch))
     if job.machine.first:
         scores.save_folds(job, run, found[best])
@@ -281,7 +311,7 @@ def held_out(job: Job, rows: np.ndarray, folds: Folds, tell: Tell, attempt: int 
         cadence, state = job.cadence(feed.steps_per_epoch), State(net, attempt=attempt)
         regularization.begin(job, state)
         state.keep_start()
-        watch = remedy.watch(job, net, rows[fitting], _say_nothing)
+        watch = remedy.watch(job, net, feed, _say_nothing)
         for event in steps(job, state, feed, cadence, tell=_say_nothing, watch=watch):
             if collapse.pending(state) is not None:
                 net.load_state_dict(untouched)

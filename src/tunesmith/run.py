@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -91,8 +92,13 @@ class Run:
 
     def append_event(self, event: str, **fields: Any) -> None:
         """Add one line to events.jsonl and flush it."""
-        with open(self.path / "events.jsonl", "a", encoding="utf-8") as opened:
-            opened.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+        self.append_events([{"event": event, **fields}])
+
+    def append_events(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines to events.jsonl and flush them together."""
+        if lines:
+            with open(self.path / "events.jsonl", "a", encoding="utf-8") as opened:
+                opened.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
     def _remedy(self) -> str:
         if (self.path / "recipe.toml").is_file():

@@ -82,7 +82,7 @@ class Job:
         """The metric that decides."""
         return self.recipe.evaluate.select
 
-    @property
+    @functools.cached_property
     def plan(self) -> Plan:
         """What trains, how fast and when."""
         return plan_of(self.recipe, self.pretrained, self.strategy)
@@ -224,11 +224,17 @@ def apply_edits(recipe: Recipe, pretrained: Pretrained) -> None:
 
 
 def prepare(
-    recipe: Recipe, objects: Objects, machine: Machine, tell: Tell, fewer: Callable[[Rows], Rows] | None = None
+    recipe: Recipe,
+    objects: Objects,
+    machine: Machine,
+    tell: Tell,
+    fewer: Callable[[Rows], Rows] | None = None,
+    *,
+    rows: Rows | None = None,
 ) -> Job:
-    """Open the rows and the model, and fill in every "auto" that facts decide. `fewer` leaves out some of the rows
-    before anything is learnt from them."""
-    rows = open_rows(recipe, objects, opened.reads(recipe, objects))
+    """Open the rows, unless they are there, and the model, and fill in every "auto" that facts decide. `fewer` leaves
+    out some of the rows before anything is learnt from them."""
+    rows = open_rows(recipe, objects, opened.reads(recipe, objects)) if rows is None else rows
     rows = fewer(rows) if fewer is not None else rows
     for note in rows.notes:
         tell(note)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tunesmith.assemble.feeds import Feed
 from tunesmith.assemble.job import Job, facts_of
 from tunesmith.data.batch import MAIN, Batch
 from tunesmith.duration import Duration
@@ -26,10 +27,10 @@ MOST_CODES = 10_000
 """Targets that the best constant answer is computed from at most, evenly spaced."""
 
 
-def watch(job: Job, net: Tunable, rows: np.ndarray, told: Callable[[str], None]) -> Watch:
+def watch(job: Job, net: Tunable, feed: Feed, told: Callable[[str], None]) -> Watch:
     """Who looks at outputs of some of the training rows on their way, as the recipe says."""
-    some = measure.spread(rows, ROWS)
-    return Watch(lambda: outputs_of(net, job.encoded, some, job.machine), job.recipe.train.on_collapse, told)
+    some = measure.spread(feed.rows, ROWS)
+    return Watch(lambda: outputs_of(net, feed.plain, some, job.machine), job.recipe.train.on_collapse, told)
 
 
 def constant_loss(job: Job, phase: Phase, net: Tunable, rows: np.ndarray) -> float | None:

@@ -42,7 +42,7 @@ def attempts(
 
     if job.recipe.train.on_collapse == "restart" and state.attempt == 0:
         state.keep_start()
-    watch = remedy.watch(job, state.net, job.rows.split.train, told)
+    watch = remedy.watch(job, state.net, feed, told)
     while True:
         if (reason := collapse.pending(state)) is not None:
             tried = remedy.remedied(job)

@@ -91,7 +91,7 @@ def beside(
         started, reads = time.perf_counter(), getattr(plugins.get("baseline", name), "reads", "plain")
         if reads == "frozen" and untouched is None:
             continue
-        answer = decided(name, part, told(job, rows, _answers_for(job, rows, name, untouched)))
+        answer = decided(name, part, told(job, rows, _answers_for(job, part, rows, name, untouched)))
         answer.save(run.path / "predictions" / "baselines" / part / f"{name}.parquet")
         found["baselines"][name] = intervals.score(answer, names, own, classes=False)
         found["against"][name] = intervals.difference(answer, model, select, own)
@@ -136,13 +136,13 @@ def answers(job: Job, name: str, train: np.ndarray, asked: np.ndarray, untouched
     return np.asarray(learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical)))
 
 
-def _answers_for(job: Job, rows: np.ndarray, name: str, untouched: Frozen | None) -> np.ndarray:
+def _answers_for(job: Job, part: str, rows: np.ndarray, name: str, untouched: Frozen | None) -> np.ndarray:
     """The outputs for rows, by one that learnt from the training rows; for these themselves, where the run is
     cross-validated, each by one that learnt from other folds."""
     train = job.rows.split.train
-    if rows is not train:
+    if part != "valid" or not job.rows.cross_validated:
         return answers(job, name, train, rows, untouched)
-    outputs = np.zeros((len(rows), job.rows.target.num_outputs))
+    outputs = np.zeros((len(train), job.rows.target.num_outputs))
     for fitting, held in job.rows.folds(train):
-        outputs[held] = answers(job, name, train[fitting], rows[held], untouched)
-    return outputs
+        outputs[held] = answers(job, name, train[fitting], train[held], untouched)
+    return outputs[np.isin(train, rows)]

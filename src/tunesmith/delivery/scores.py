@@ -109,12 +109,12 @@ def score_run(
     thresholds = Thresholds(job)
     parts = {"valid": job.rows.split.valid, "test": job.rows.split.test}
     if job.rows.cross_validated:
-        parts["valid"] = job.rows.split.train
+        parts["valid"], held_out = folds_of(job, run)
     judgement = Judgement(loaded, {part: rows for part, rows in parts.items() if len(rows)})
     for part, rows in judgement.rows.items():
         by_folds = part == "valid" and job.rows.cross_validated
         outputs = (
-            np.load(run.path / FOLDS_FILE) / probabilities.temperature_of(run.measured)
+            held_out / probabilities.temperature_of(run.measured)
             if by_folds
             else outputs_of(loaded.net, job.encoded, rows, loaded.machine)
         )
@@ -209,3 +209,10 @@ def save_folds(job: Job, run: Run, outputs: np.ndarray) -> None:
     path, target = run.path / FOLDS_FILE, job.rows.target
     path.parent.mkdir(exist_ok=True)
     np.save(path, outputs * target.std + target.mean)
+
+
+def folds_of(job: Job, run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """The training rows that a fold held out, and what they were answered by one that did not train on them."""
+    outputs = np.load(run.path / FOLDS_FILE)
+    there = ~np.isnan(outputs).any(1)
+    return job.rows.split.train[there], outputs[there]

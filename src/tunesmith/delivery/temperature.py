@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith.assemble.job import Job, Tell
-from tunesmith.delivery.scores import FOLDS_FILE
+from tunesmith.delivery.scores import folds_of
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import Predictions, outputs_of
 from tunesmith.evaluation.temperature import fitted
@@ -45,11 +45,10 @@ def _chosen(job: Job, run: Run, net: Tunable) -> dict[str, Any]:
     if asked != "auto":
         return nothing | {"value": asked, "applied": True, "why": "the recipe gave it"}
     by_folds = job.rows.cross_validated
-    rows = job.rows.split.train if by_folds else rows
-    if not len(rows):
+    if not len(rows) and not by_folds:
         return nothing | {"why": "no row was set aside"}
     if by_folds:
-        outputs = machine.agree(np.load(run.path / FOLDS_FILE) if machine.first else None)
+        rows, outputs = machine.agree(folds_of(job, run) if machine.first else None)
     else:
         outputs = outputs_of(net, job.encoded, rows, replace(machine, precision="fp32"))
     codes = job.rows.codes[rows]

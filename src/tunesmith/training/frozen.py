@@ -53,9 +53,10 @@ class CachedRows:
         """The tensors of some rows; with what the prefix gave for them where all of them are kept."""
         if not all(int(row) in self.keys for row in rows):
             return self.encoded.batch(rows)
-        pieces = [self._unpacked(int(row)) for row in rows]
         if not self.cut.kept:
-            return {f"{STORED}0": torch.stack([piece[0] for piece in pieces])}
+            whole = np.concatenate([self.entry.bytes_of(self.keys[int(row)]) for row in rows])
+            return {f"{STORED}0": torch.from_numpy(whole).view(self.dtype).reshape(len(rows), *self.cut.shapes[0])}
+        pieces = [self._unpacked(int(row)) for row in rows]
         inputs = self.encoded.batch(rows)
         mask = prefix.places(inputs)
         mask = torch.empty(len(rows), 0) if mask is None else mask.bool()

@@ -29,12 +29,8 @@ class EventLog:
 
     def flush(self) -> None:
         """Write what is pending."""
-        for event in self.pending if self.run else ():
-            assert self.run is not None
-            loss = float(event.loss)
-            fields = {"step": event.step, "phase": event.phase, "loss": loss if isfinite(loss) else None}
-            fields["rows"] = event.rows
-            self.run.append_event("step", **fields, rate=event.rate, seconds=round(event.seconds, 6))
+        if self.run is not None:
+            self.run.append_events([_fields(event) for event in self.pending])
         self.pending, self.flushed = [], time.monotonic()
 
     def line(self, event: str, **fields: Any) -> None:
@@ -49,6 +45,20 @@ class EventLog:
         self.flush()
         path = self.run.path / "events.jsonl" if self.run else None
         return path.stat().st_size if path is not None and path.exists() else 0
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    """The line of a step."""
+    loss, seconds = float(event.loss), round(event.seconds, 6)
+    return {
+        "event": "step",
+        "step": event.step,
+        "phase": event.phase,
+        "loss": loss if isfinite(loss) else None,
+        "rows": event.rows,
+        "rate": event.rate,
+        "seconds": seconds,
+    }
 
 
 class Progress:
