@@ -106,6 +106,15 @@ class Run:
         return "give the folder that a fit left"
 
 
+def events_of(run: Run) -> list[dict[str, Any]]:
+    """The whole lines of events.jsonl; none where nothing has happened yet."""
+    path = run.path / "events.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+
+STUDY = {"trials", "best", "search.json", "search.html", "leaderboard.json"}
+"""What a search writes into the folder in which the Run of its winner will lie."""
 FIRST = ("environment.json", "recipe.toml", "split.parquet", "ledger.json")
 """The files that are written before data.json, in this order."""
 
@@ -121,7 +130,7 @@ def is_free(path: Path) -> bool:
     if not path.exists():
         return True
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}
-    names -= {name for name in names for first in (*FIRST, "data.json") if fnmatch(name, f".{first}.*.tmp")}
+    names -= STUDY | {name for name in names for first in (*FIRST, "data.json") if fnmatch(name, f".{first}.*.tmp")}
     return not names or (FIRST[0] in names and names <= set(FIRST))
 
 

@@ -262,7 +262,7 @@ def prepare(
     more = None if unlabelled is None else unlabelled.encoded
     rows = replace(rows, ledger=accounts.settled(rows, encoded, more, recipe.data.limits))
     facts = facts_of(rows, pretrained, encoded, machine, plan)
-    recipe, reasons = resolve(_with_places(recipe, objects), facts)
+    recipe, reasons = resolve(with_places(recipe, objects), facts)
     for line in (*encoded.notes, *_told(rows, encoded, encoder)):
         tell(line)
     head = None if recipe.model.head == "auto" else recipe.model.head
@@ -300,7 +300,7 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: Encoded, machine: Mach
     )
 
 
-def _with_places(recipe: Recipe, objects: Objects) -> Recipe:
+def with_places(recipe: Recipe, objects: Objects) -> Recipe:
     """The recipe with whole paths, so that a Run can be resumed and read from anywhere."""
 
     def whole(text: str | None) -> str | None:

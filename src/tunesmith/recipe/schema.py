@@ -248,8 +248,8 @@ class Search(Part):
     """What is searched: optimization and regularization, the network, or the strategy."""
     space: dict[str, Any] = Field(default_factory=dict)
     """A field of the recipe -> what it may be: `{ low = 1e-5, high = 1e-3, log = true }`, a list, or one value."""
-    workers: int = Field(1, ge=1)
-    """Processes of this machine that run trials, each with its share of the cores."""
+    workers: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^ray(:[1-9]\d*)?$")] = 1
+    """Processes of this machine that run trials, each with its share of the cores; or `ray`, `ray:8`: of a cluster."""
     earlier: bool = False
     """Begin with what was best in earlier searches on tasks alike."""
 

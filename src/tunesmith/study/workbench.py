@@ -1,0 +1,164 @@
+"""What the trials of a search share: the rows, opened once, the place that trains, and what was measured for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from tunesmith import choices
+from tunesmith.assemble import opened
+from tunesmith.assemble.job import Job, facts_of, plan_of, prepare, with_assumed_head
+from tunesmith.assemble.rows import Objects, Rows, open_rows
+from tunesmith.data.split import Split, make_folds
+from tunesmith.delivery.beside import Frozen, answers, baselines_of, frozen, told
+from tunesmith.delivery.overfitting import rows_curve
+from tunesmith.evaluation import intervals
+from tunesmith.evaluation.predict import outputs_of
+from tunesmith.recipe.resolve import resolve
+from tunesmith.recipe.schema import Choice, Recipe, Search
+from tunesmith.study.space import with_settings
+from tunesmith.training.machine import Machine
+from tunesmith.training.measure import spread
+
+Tell = Callable[[str], None]
+
+FIFTH = 5
+"""Where the recipe would set no row aside, one row in so many chooses during the search."""
+TIMED = 64
+"""Rows whose prediction is timed."""
+SPLITS = ("auto", "hash", "stratified", "random")
+"""Splits made by lot, whose valid rows may train the winner in the end: what a person set aside by name may not."""
+
+
+@dataclass
+class Workbench:
+    """The rows of a search; `whole` are those of the recipe, `rows` those of a trial, of which some are valid."""
+
+    recipe: Recipe
+    objects: Objects
+    machine: Machine
+    whole: Rows
+    rows: Rows
+    job: Job
+    """That of the recipe as it was asked for, with its head."""
+    untouched: Frozen | None
+    row_seconds: float
+    """One pass of a row through the whole net, forward."""
+    baselines: dict[str, float]
+    """What each baseline scores on the valid rows."""
+    more_rows: bool
+    """Whether a simple model of the rows is better with all of them than with fewer."""
+    heads: dict[str, Choice] = field(default_factory=dict)
+    """Of each backbone the head that was measured, as the recipe writes it."""
+
+    @property
+    def may_refit(self) -> bool:
+        """Whether the valid rows may train in the end: none were set aside by the person."""
+        split, data = self.recipe.data.split, self.recipe.data
+        by_lot = split == "auto" or split.name in SPLITS
+        return self.whole.cross_validated or (by_lot and data.valid is None and self.objects.valid is None)
+
+    @property
+    def all_rows(self) -> Rows:
+        """The rows as a winner that trains on all has them: none is valid."""
+        if self.whole.cross_validated:
+            return self.whole
+        train = np.sort(np.concatenate([self.rows.split.train, self.rows.split.valid]))
+        split = replace(self.rows.split, train=train, valid=train[:0], how="all")
+        return replace(self.rows, split=split).recounted()
+
+    def recipe_with(self, settings: Mapping[str, Any]) -> Recipe:
+        """The asked recipe with settings put over it."""
+        return with_settings(self.recipe, settings)
+
+    def prepared(self, settings: Mapping[str, Any], rows: Rows | None = None) -> Job:
+        """The Job of a trial, with the head that was measured for its backbone where none is named."""
+        recipe = self.recipe_with(settings)
+        job = prepare(recipe, self.objects, self.machine, _nothing, rows=rows or self.rows)
+        if job.head is not None:
+            return job
+        if job.recipe.model.name not in self.heads:
+            head = choices.with_head(job, _nothing)[0].head
+            assert head is not None
+            self.heads[job.recipe.model.name] = head
+        return replace(job, head=self.heads[job.recipe.model.name])
+
+    def filled(self, recipe: Recipe) -> Recipe:
+        """A recipe with every "auto" that facts decide, reckoned on the network that was asked for."""
+        plan = plan_of(recipe, self.job.pretrained)
+        parts = (self.job.rows, self.job.pretrained, self.job.encoded, self.machine, plan)
+        return resolve(recipe, facts_of(*parts))[0]
+
+    def sketched(self, settings: Mapping[str, Any]) -> Job:
+        """The Job of a trial as far as its work can be counted by it, without loading anything."""
+        recipe = self.filled(self.recipe_with(settings))
+        head = None if recipe.model.head == "auto" else recipe.model.head
+        return replace(self.job, recipe=recipe, head=head or self.heads[self.job.recipe.model.name])
+
+
+def open_workbench(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> Workbench:
+    """Read the rows, set some aside to choose by, and measure what all trials share: the head, the seconds of a row,
+    what the baselines score."""
+    whole = open_rows(recipe, objects, opened.reads(recipe, objects))
+    rows = whole if len(whole.split.valid) else set_aside(whole)
+    recipe = recipe.model_copy(update={"search": Search()})
+    job = prepare(recipe, objects, machine, tell, rows=rows)
+    head = choices.with_head(job, tell)[0].head
+    assert head is not None
+    job = replace(job, head=head)
+    untouched = frozen(job)
+    bench = Workbench(
+        recipe=recipe,
+        objects=objects,
+        machine=machine,
+        whole=whole,
+        rows=rows,
+        job=job,
+        untouched=untouched,
+        row_seconds=_row_seconds(job),
+        baselines=_baselines(job, untouched),
+        more_rows=bool(rows_curve(job, untouched)["gain"]),
+        heads={job.recipe.model.name: head},
+    )
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in bench.baselines.items())
+    tell(f"baselines, valid {job.select}: {shown}")
+    return bench
+
+
+def set_aside(rows: Rows) -> Rows:
+    """The rows with a fifth of those that train as valid ones, of each class alike."""
+    train = rows.split.train
+    labels = None if rows.labels is None else rows.labels[train]
+    fitting, held = make_folds(rows.table.hashes[train], labels, FIFTH)[0]
+    split = Split(train[fitting], train[held], rows.split.test, "hash", ())
+    return replace(rows, split=split).recounted()
+
+
+def _row_seconds(job: Job) -> float:
+    net = with_assumed_head(job).net()
+    rows = spread(job.rows.split.train, TIMED)
+    outputs_of(net, job.encoded, rows[:8], job.machine)
+    started = time.perf_counter()
+    outputs_of(net, job.encoded, rows, job.machine)
+    return (time.perf_counter() - started) / len(rows)
+
+
+def _baselines(job: Job, untouched: Frozen | None) -> dict[str, float]:
+    """Name -> the score on valid of each baseline that has what it reads."""
+    split, found = job.rows.split, {}
+    for name in baselines_of(job.rows.task.baselines, job.rows.modality):
+        if name.startswith("frozen") and untouched is None:
+            continue
+        outputs = answers(job, name, split.train, split.valid, untouched)
+        value = intervals.value(told(job, split.valid, outputs), job.select.removeprefix("memory:"), job.objects.metrics)
+        if not np.isnan(value):
+            found[name] = float(value)
+    return found
+
+
+def _nothing(_line: str) -> None:
+    """What the trials tell."""
