@@ -131,7 +131,8 @@ def _next_fold(finalist: Finalist) -> int:
 
 def _answered(finalists: Sequence[Finalist]) -> np.ndarray:
     """The rows that all of them have been asked about."""
-    return np.all([~np.isnan(_last(finalist)).any(1) for finalist in finalists], axis=0)
+    known = np.stack([~np.isnan(_last(finalist)).any(1) for finalist in finalists])
+    return np.asarray(known.all(0))
 
 
 def _last(finalist: Finalist) -> np.ndarray:
@@ -161,8 +162,7 @@ def _left(finalists: list[Finalist], rows: np.ndarray) -> list[Finalist]:
     return [
         finalist
         for place, finalist in enumerate(finalists)
-        if place == leader
-        or scores.share_better(finalist.job, rows[there], outputs[leader], outputs[place]) >= BEATEN
+        if place == leader or scores.share_better(finalist.job, rows[there], outputs[leader], outputs[place]) >= BEATEN
     ]
 
 

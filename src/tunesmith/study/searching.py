@@ -14,20 +14,18 @@ import numpy as np
 from tunesmith.assemble.job import with_places
 from tunesmith.assemble.rows import Objects
 from tunesmith.errors import DataError, Interrupted
-from tunesmith.evaluation.intervals import rising
 from tunesmith.evaluation.predict import outputs_of
 from tunesmith.files import remove_folder, sweep
 from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import STUDY, Run
 from tunesmith.signals import terminable
-from tunesmith.study import finalists, outcome, study, winner, workers
+from tunesmith.study import finalists, findings, study, winner, workers
+from tunesmith.study.arms import arms_of, backbones
 from tunesmith.study.finalists import Final
 from tunesmith.study.record import Record
-from tunesmith.study.study import Study
-from tunesmith.study.worker import Worker
 from tunesmith.study.workbench import Workbench, open_workbench
-from tunesmith.study.arms import arms_of, situations_of
+from tunesmith.study.worker import Worker
 from tunesmith.training import machine
 
 Tell = Callable[[str], None]
@@ -64,7 +62,9 @@ def run_search(
             started = time.perf_counter()
             bench = open_workbench(recipe, objects, place, tell)
             opening = time.perf_counter() - started
-            worker = Worker(led, bench, arms_of(recipe, situations_of(bench)), tell, _delivery(bench, opening))
+            worker = Worker(
+                led, bench, arms_of(recipe, bench.situations(backbones(recipe))), tell, _delivery(bench, opening)
+            )
             interrupted = _search(worker, tell)
             final = _final(worker, interrupted, tell)
             run = _deliver(worker, final, interrupted, tell, quiet)
@@ -102,9 +102,17 @@ def _final(worker: Worker, interrupted: bool, tell: Tell) -> Final:
     refit = best[0].seconds if worker.bench.may_refit else 0.0
     final = finalists.hold(worker.bench, best, worker.study.deadline - worker.delivery - refit, tell)
     for judged in final.judged:
-        records.claim(lambda _all, judged=judged: judged)
+        _add(worker, judged)
     tell(f"winner: trial {final.winner.number}, {final.winner.arm}: {final.why}")
     return final
+
+
+def _add(worker: Worker, record: Record) -> None:
+    """Give a record that is done a number and a file."""
+    claimed = worker.study.records.claim(lambda _all: record)
+    if claimed is not None:
+        own = {"number": claimed.number, "worker": claimed.worker, "began": claimed.began}
+        worker.study.records.put(replace(record, **own))
 
 
 def _deliver(worker: Worker, final: Final, interrupted: bool, tell: Tell, quiet: bool) -> Run:
@@ -119,7 +127,7 @@ def _deliver(worker: Worker, final: Final, interrupted: bool, tell: Tell, quiet:
     else:
         tell(f"the winner stays as its trial left it: {why_not}")
         run = winner.deliver(bench, record, led.path, tell)
-    outcome.write(worker, final, run, refit=why_not is None, tell=tell)
+    findings.write(worker, final, run, tell)
     led.note(state="done")
     if (led.path / "best").is_dir():
         remove_folder(led.path / "best")

@@ -101,9 +101,7 @@ def deliver_refit(
     """Train the winner's settings on all rows but those of test, for as long as was best; `known` is what rows that did
     not train have been answered, from which the valid scores come."""
     recipe = bench.recipe_with(settings)
-    return run_recipe(
-        recipe, bench.objects, out=study, rows=bench.all_rows, known=known, tell=tell, quiet=quiet
-    )
+    return run_recipe(recipe, bench.objects, out=study, rows=bench.all_rows, known=known, tell=tell, quiet=quiet)
 
 
 def epochs_of(record: Record, trials: Path) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,13 +13,16 @@ from tunesmith import choices
 from tunesmith.assemble import opened
 from tunesmith.assemble.job import Job, facts_of, plan_of, prepare, with_assumed_head
 from tunesmith.assemble.rows import Objects, Rows, open_rows
-from tunesmith.data.split import Split, make_folds
+from tunesmith.data.ledger import Entry
+from tunesmith.data.split import make_folds
 from tunesmith.delivery.beside import Frozen, answers, baselines_of, frozen, told
 from tunesmith.delivery.overfitting import rows_curve
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import outputs_of
 from tunesmith.recipe.resolve import resolve
 from tunesmith.recipe.schema import Choice, Recipe, Search
+from tunesmith.study.arms import situation_of
+from tunesmith.study.default_space import Situation
 from tunesmith.study.space import with_settings
 from tunesmith.training.machine import Machine
 from tunesmith.training.measure import spread
@@ -27,7 +30,11 @@ from tunesmith.training.measure import spread
 Tell = Callable[[str], None]
 
 FIFTH = 5
-"""Where the recipe would set no row aside, one row in so many chooses during the search."""
+"""Where the recipe sets few rows aside, one row in so many chooses during the search; the winner trains on all."""
+ENOUGH = 300
+"""So many valid rows choose well enough (the spread of an accuracy of 0.9 is then 0.017)."""
+FEW = 200
+"""Of fewer rows a fifth chooses by lot: each trial is trained five times, and asked about all of them."""
 TIMED = 64
 """Rows whose prediction is timed."""
 SPLITS = ("auto", "hash", "stratified", "random")
@@ -36,13 +43,14 @@ SPLITS = ("auto", "hash", "stratified", "random")
 
 @dataclass
 class Workbench:
-    """The rows of a search; `whole` are those of the recipe, `rows` those of a trial, of which some are valid."""
+    """The rows of a search, `whole` as the recipe splits them, and what was measured on them for all trials."""
 
     recipe: Recipe
     objects: Objects
     machine: Machine
     whole: Rows
-    rows: Rows
+    splits: tuple[Rows, ...]
+    """The rows with the split that a trial is trained on; where rows are few several, which hold out each row once."""
     job: Job
     """That of the recipe as it was asked for, with its head."""
     untouched: Frozen | None
@@ -56,20 +64,19 @@ class Workbench:
     """Of each backbone the head that was measured, as the recipe writes it."""
 
     @property
+    def rows(self) -> Rows:
+        """The rows with the first split, or the only one."""
+        return self.splits[0]
+
+    @property
     def may_refit(self) -> bool:
-        """Whether the valid rows may train in the end: none were set aside by the person."""
-        split, data = self.recipe.data.split, self.recipe.data
-        by_lot = split == "auto" or split.name in SPLITS
-        return self.whole.cross_validated or (by_lot and data.valid is None and self.objects.valid is None)
+        """Whether the valid rows may train in the end."""
+        return may_refit(self.recipe, self.objects, self.whole)
 
     @property
     def all_rows(self) -> Rows:
         """The rows as a winner that trains on all has them: none is valid."""
-        if self.whole.cross_validated:
-            return self.whole
-        train = np.sort(np.concatenate([self.rows.split.train, self.rows.split.valid]))
-        split = replace(self.rows.split, train=train, valid=train[:0], how="all")
-        return replace(self.rows, split=split).recounted()
+        return self.whole if self.whole.cross_validated else together(self.whole)
 
     def recipe_with(self, settings: Mapping[str, Any]) -> Recipe:
         """The asked recipe with settings put over it."""
@@ -86,6 +93,11 @@ class Workbench:
             assert head is not None
             self.heads[job.recipe.model.name] = head
         return replace(job, head=self.heads[job.recipe.model.name])
+
+    def situations(self, backbones: Sequence[str]) -> dict[str, Situation]:
+        """Each backbone, and what the space of a search with it depends on."""
+        own = self.job.recipe.model.name if len(backbones) == 1 else ""
+        return {name: situation_of(self.job if own else self.prepared({"model.name": name})) for name in backbones}
 
     def filled(self, recipe: Recipe) -> Recipe:
         """A recipe with every "auto" that facts decide, reckoned on the network that was asked for."""
@@ -104,9 +116,9 @@ def open_workbench(recipe: Recipe, objects: Objects, machine: Machine, tell: Tel
     """Read the rows, set some aside to choose by, and measure what all trials share: the head, the seconds of a row,
     what the baselines score."""
     whole = open_rows(recipe, objects, opened.reads(recipe, objects))
-    rows = whole if len(whole.split.valid) else set_aside(whole)
+    splits = splits_of(recipe, objects, whole)
     recipe = recipe.model_copy(update={"search": Search()})
-    job = prepare(recipe, objects, machine, tell, rows=rows)
+    job = prepare(recipe, objects, machine, tell, rows=splits[0])
     head = choices.with_head(job, tell)[0].head
     assert head is not None
     job = replace(job, head=head)
@@ -116,11 +128,11 @@ def open_workbench(recipe: Recipe, objects: Objects, machine: Machine, tell: Tel
         objects=objects,
         machine=machine,
         whole=whole,
-        rows=rows,
+        splits=splits,
         job=job,
         untouched=untouched,
         row_seconds=_row_seconds(job),
-        baselines=_baselines(job, untouched),
+        baselines=_baselines(job, splits, untouched),
         more_rows=bool(rows_curve(job, untouched)["gain"]),
         heads={job.recipe.model.name: head},
     )
@@ -129,13 +141,35 @@ def open_workbench(recipe: Recipe, objects: Objects, machine: Machine, tell: Tel
     return bench
 
 
-def set_aside(rows: Rows) -> Rows:
-    """The rows with a fifth of those that train as valid ones, of each class alike."""
+def may_refit(recipe: Recipe, objects: Objects, whole: Rows) -> bool:
+    """Whether the valid rows may train in the end: a person who sets rows aside by name means it."""
+    by_lot = recipe.data.split == "auto" or recipe.data.split.name in SPLITS
+    return whole.cross_validated or (by_lot and recipe.data.valid is None and objects.valid is None)
+
+
+def together(rows: Rows) -> Rows:
+    """The rows with the valid ones among those that train."""
+    train = np.sort(np.concatenate([rows.split.train, rows.split.valid]))
+    split = replace(rows.split, train=train, valid=train[:0], how="all")
+    moved = Entry("valid", "search", "moved", len(rows.split.valid), "the winner trains on them too", to="train")
+    return replace(rows, split=split, ledger=rows.ledger.with_entries([moved])).recounted()
+
+
+def splits_of(recipe: Recipe, objects: Objects, whole: Rows) -> tuple[Rows, ...]:
+    """The recipe's own split; where it sets few rows aside and may set others, a fifth of each class, and of few rows
+    each fifth in its turn."""
+    if len(whole.split.valid) >= ENOUGH or not may_refit(recipe, objects, whole):
+        return (whole,)
+    rows = whole if whole.cross_validated else together(whole)
     train = rows.split.train
     labels = None if rows.labels is None else rows.labels[train]
-    fitting, held = make_folds(rows.table.hashes[train], labels, FIFTH)[0]
-    split = Split(train[fitting], train[held], rows.split.test, "hash", ())
-    return replace(rows, split=split).recounted()
+    folds = make_folds(rows.table.hashes[train], labels, FIFTH)
+    found = []
+    for fitting, held in folds if len(train) < FEW else folds[:1]:
+        moved = Entry("train", "search", "moved", len(held), "they choose among trials", to="valid")
+        split = replace(rows.split, train=train[fitting], valid=train[held], how="hash")
+        found.append(replace(rows, split=split, ledger=rows.ledger.with_entries([moved])).recounted())
+    return tuple(found)
 
 
 def _row_seconds(job: Job) -> float:
@@ -147,14 +181,16 @@ def _row_seconds(job: Job) -> float:
     return (time.perf_counter() - started) / len(rows)
 
 
-def _baselines(job: Job, untouched: Frozen | None) -> dict[str, float]:
+def _baselines(job: Job, splits: Sequence[Rows], untouched: Frozen | None) -> dict[str, float]:
     """Name -> the score on valid of each baseline that has what it reads."""
-    split, found = job.rows.split, {}
+    found, valid = dict[str, float](), np.concatenate([rows.split.valid for rows in splits])
     for name in baselines_of(job.rows.task.baselines, job.rows.modality):
         if name.startswith("frozen") and untouched is None:
             continue
         outputs = answers(job, name, split.train, split.valid, untouched)
-        value = intervals.value(told(job, split.valid, outputs), job.select.removeprefix("memory:"), job.objects.metrics)
+        value = intervals.value(
+            told(job, split.valid, outputs), job.select.removeprefix("memory:"), job.objects.metrics
+        )
         if not np.isnan(value):
             found[name] = float(value)
     return found

@@ -17,7 +17,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.evaluation.intervals import rising
 from tunesmith.evaluation.intervals import shown as shown_interval
 from tunesmith.study import costs, gain, winner
-from tunesmith.study.proposals import prune, propose
+from tunesmith.study.proposals import propose, prune
 from tunesmith.study.record import Record
 from tunesmith.study.space import Arm, distribution, whole
 from tunesmith.study.study import Study

@@ -17,10 +17,10 @@ from tunesmith.assemble.rows import Objects
 from tunesmith.errors import RecipeError, TunesmithError
 from tunesmith.extras import need
 from tunesmith.study import study
+from tunesmith.study.arms import arms_of, backbones
 from tunesmith.study.study import Study
-from tunesmith.study.worker import Worker
 from tunesmith.study.workbench import open_workbench
-from tunesmith.study.arms import arms_of, situations_of
+from tunesmith.study.worker import Worker
 from tunesmith.training import machine
 
 Tell = Callable[[str], None]
@@ -37,7 +37,7 @@ def join(path: Path | str, tell: Tell) -> int:
     recipe = joined.recipe
     with contextlib.closing(machine.start(recipe.train.device, recipe.train.precision)) as place:
         bench = open_workbench(recipe, Objects(), place, _nothing)
-        worker = Worker(joined, bench, arms_of(recipe, situations_of(bench)), tell, 0.0)
+        worker = Worker(joined, bench, arms_of(recipe, bench.situations(backbones(recipe))), tell, 0.0)
         worker.work()
     tell(f"{worker.num_run} trials were run here: {worker.ended}")
     return worker.num_run
