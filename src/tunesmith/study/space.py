@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,17 @@ Kind = Literal["parameters", "architecture", "training"]
 TRIALS_PER_RANGE = 3
 """So many trials must fit for each range that is searched; ranges of less weight keep their defaults."""
 RATE, LENGTH, EDITS = "train.lr", "train.length", "model.edits."
+
+KINDS: dict[str, Kind] = {
+    "model.edits.dropout": "parameters",
+    "model.edits.reinit": "training",
+    "model": "architecture",
+    "strategy": "training",
+    "objective": "parameters",
+    "data.augment": "training",
+    "data.sampler": "training",
+}
+"""Field -> what kind of tuning it is; all others are parameters."""
 
 
 @dataclass(frozen=True)
@@ -141,30 +152,33 @@ def whole(arm: Arm, params: Mapping[str, Any], recipe: Recipe, fill: Callable[[R
 
     `params`: what was drawn of the arm's ranges. `fill` gives a recipe with every "auto" that facts decide (see
     `recipe/resolve.py`): a multiple is of the rate that is published for this very optimizer, batch and phase."""
-    drawn = {r: params[r.path] for r in arm.ranges if r.path in params and arm.has_effect(r, params)}
+    drawn = [(r, params[r.path]) for r in arm.ranges if r.path in params and arm.has_effect(r, params)]
+    rates = [(r, number) for r, number in drawn if covers([RATE], r.path)]
+    relative = [(r, number) for r, number in drawn if r.relative and not covers([RATE], r.path)]
     settings = dict(arm.settings)
-    rates = {r: drawn.pop(r) for r in list(drawn) if r.path == RATE or r.path.startswith(f"{RATE}.")}
-    settings |= {r.path: r.value(found) for r, found in drawn.items() if not r.relative}
-    relative = {r: found for r, found in drawn.items() if r.relative}
+    plain = {r.path: r.value(found) for r, found in drawn if not r.relative and not covers([RATE], r.path)}
+    # An edit that is not made is left out: a table of edits holds no "none".
+    settings |= {path: value for path, value in plain.items() if value is not None or not path.startswith(EDITS)}
     if rates or relative:
         resolved = fill(with_settings(recipe, settings))
-        settings |= {r.path: _times(_get(resolved, r.path), found) for r, found in relative.items()}
+        settings |= {r.path: _times(_get(resolved, r.path), number) for r, number in relative}
         settings |= {RATE: _rates(resolved.train.lr, rates)} if rates else {}
-    return {path: value for path, value in settings.items() if value is not None or not path.startswith(EDITS)}
+    return settings
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """The recipe with these fields set: path -> value; RecipeError where one does not fit."""
     tree: dict[str, Any] = recipe.model_dump(exclude_unset=True)
-    for path in sorted(settings, key=lambda path: path.count(".")):
+    # What lies above first; and blocks that go have gone before another edit looks for the top one.
+    for path in sorted(settings, key=lambda path: (not path.startswith(f"{EDITS}trim"), path.count("."))):
         recipe_file.put(tree, path, copy.deepcopy(settings[path]))
     return recipe_file.build(name_choices(tree))
 
 
-def _rates(resolved: Any, drawn: Mapping[Range, float]) -> float | dict[str, float]:
+def _rates(resolved: Any, drawn: Sequence[tuple[Range, float]]) -> float | dict[str, float]:
     """The rate, or one for each phase, with what was drawn of it or of its phases."""
     rates: Any = dict(resolved) if isinstance(resolved, dict) else resolved
-    for asked, number in drawn.items():
+    for asked, number in drawn:
         phase = asked.path.removeprefix(RATE).removeprefix(".")
         if not isinstance(rates, dict):
             rates = rates * number if asked.relative else number
@@ -201,3 +215,8 @@ def covers(paths: Iterable[str], path: str) -> bool:
     (True, False)
     """
     return any(path == other or path.startswith(f"{other}.") for other in paths)
+
+
+def kind_of(path: str) -> Kind:
+    """What kind of tuning a field is part of."""
+    return next((kind for field, kind in KINDS.items() if covers([field], path)), "parameters")
