@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -78,6 +79,14 @@ def adapters(body: nn.Module) -> dict[str, Any]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return {name: layer for name, layer in body.named_modules() if isinstance(layer, BaseTunerLayer)}
+
+
+def fits(pretrained: Pretrained) -> bool:
+    """Whether a stage above the stem has a layer that takes an adapter."""
+    names = [stage.name for stage in pretrained.stages if stage.name != "stem"]
+    with contextlib.suppress(ModelError, RecipeError):
+        return bool(_linear(pretrained, names))
+    return False
 
 
 def _check(method: Method, rank: int | None, alpha: float | None, dropout: float) -> None:
