@@ -23,6 +23,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     # Workers inherit it; no test reads or fills the cache of the person who runs them.
     _CACHE = tempfile.TemporaryDirectory(prefix="tunesmith-cache-")
     os.environ["TUNESMITH_CACHE"] = _CACHE.name
+    _STUDIES = tempfile.TemporaryDirectory(prefix="tunesmith-studies-")
+    os.environ["TUNESMITH_STUDIES"] = _STUDIES.name
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

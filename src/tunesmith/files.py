@@ -76,6 +76,15 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def cache_folder(name: str, variable: str) -> Path:
+    """Where something is kept for later runs: the folder that an environment variable names, else below the user's
+    cache folder."""
+    if named := os.environ.get(variable):
+        return Path(named).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
+    return (Path(home) if home else Path.home() / ".cache") / "tunesmith" / name
+
+
 def full(error: OSError) -> bool:
     """Whether a file could not be written because the disk, a quota or a limit is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from tunesmith.files import write_json
+from tunesmith.files import cache_folder, write_json
 
 RECORD = np.dtype([("key", "V16"), ("offset", "<u8"), ("size", "<u4"), ("crc", "<u4")])
 """One row of the index; the last record of a key counts."""
@@ -29,11 +29,7 @@ LARGEST = 20_000_000_000
 
 def root() -> Path:
     """Where the entries are: the folder in TUNESMITH_CACHE, else the user's cache folder."""
-    named = os.environ.get("TUNESMITH_CACHE")
-    if named:
-        return Path(named).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
-    return (Path(home) if home else Path.home() / ".cache") / "tunesmith" / "prefix"
+    return cache_folder("prefix", "TUNESMITH_CACHE")
 
 
 def budget() -> int:

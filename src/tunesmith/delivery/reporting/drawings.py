@@ -24,18 +24,33 @@ class Scale:
     end: float
     whole: bool = False
     """Whether only whole numbers are marked."""
+    log: bool = False
+    """Whether places go by the logarithm, of numbers above 0."""
 
     def __call__(self, value: float) -> float:
-        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        value = min(max(value, self.low), self.high)
+        if self.log:
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """Places and words of round numbers, no more than fit."""
-        found = [value for value in ticks(self.low, self.high) if not self.whole or value == round(value)]
+        found = [value for value in self._round() if not self.whole or value == round(value)]
         room = 46 if self.end > self.start else 22
         step = max(1, math.ceil(len(found) * room / abs(self.end - self.start)))
         return [(self(value), f"{value:,g}") for value in found[::step]]
+
+    def _round(self) -> list[float]:
+        """By the logarithm 1, 2, 5, 10 ... or only 1, 10 ... where it spans much; evenly where it spans little."""
+        if self.log and self.high > 4 * self.low:
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            digits = (1,) if self.high > 300 * self.low else (1, 2, 5)
+            every = [float(f"{digit}e{power}") for power in powers for digit in digits]
+            return [value for value in every if self.low <= value <= self.high]
+        return ticks(self.low, self.high)
 
 
 def spanning(values: Sequence[float], start: float, end: float, room: float = 0.05) -> Scale:
@@ -78,12 +93,19 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Series:
-    """A line through points (x, y), or with `spread` points that have intervals (low, high)."""
+    """A line through points (x, y), or with `spread` points that have intervals (low, high); `more` are further lines
+    of the same look, and points that are not `joined` are marks alone."""
 
     name: str
     points: Sequence[tuple[float, float]]
     spread: Sequence[tuple[float, float]] = ()
     marks: bool = False
+    more: Sequence[Sequence[tuple[float, float]]] = ()
+    joined: bool = True
+
+    @property
+    def lines(self) -> list[Sequence[tuple[float, float]]]:
+        return [self.points, *self.more]
 
 
 @dataclass(frozen=True)
@@ -99,17 +121,22 @@ class Lines:
     """Whether both run from 0 to 1."""
     whole: bool = False
     """Whether the abscissa counts something."""
+    log: bool = False
+    """Whether the abscissa, above 0, goes by the logarithm."""
     kind: ClassVar[str] = "lines"
 
     @property
     def x(self) -> Scale:
-        values = [x for series in self.series for x, _ in series.points]
+        values = [x for series in self.series for line in series.lines for x, _ in line]
+        if self.log:
+            room = max((max(values) / min(values)) ** 0.05, 1.05)
+            return Scale(min(values) / room, max(values) * room, 48, WIDTH - 10, log=True)
         found = Scale(0, 1, 48, WIDTH - 10) if self.unit else spanning(values, 48, WIDTH - 10, 0.02)
         return replace(found, whole=self.whole)
 
     @property
     def y(self) -> Scale:
-        values = [y for series in self.series for _, y in series.points]
+        values = [y for series in self.series for line in series.lines for _, y in line]
         values += [end for series in self.series for ends in series.spread for end in ends]
         return Scale(0, 1, self.bottom, self.top) if self.unit else spanning(values, self.bottom, self.top)
 
@@ -224,4 +251,21 @@ class Stages:
         return self.row * len(self.names) + 44
 
 
-Drawing = Intervals | Lines | Matrix | Stages
+@dataclass(frozen=True)
+class Bars:
+    """Shares, one below the other: the name, the words at its end, and how long its bar is."""
+
+    rows: Sequence[tuple[str, str, float]]
+    kind: ClassVar[str] = "bars"
+    row: ClassVar[int] = 34
+
+    @property
+    def x(self) -> Scale:
+        return Scale(0, max(share for _, _, share in self.rows) or 1.0, 8, WIDTH - 8)
+
+    @property
+    def height(self) -> int:
+        return self.row * len(self.rows) + 4
+
+
+Drawing = Intervals | Lines | Matrix | Stages | Bars

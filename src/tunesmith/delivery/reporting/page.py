@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunesmith.delivery.reporting.answers import answers
 from tunesmith.delivery.reporting.calibration import calibration
 from tunesmith.delivery.reporting.cost import cost, reproduce
 from tunesmith.delivery.reporting.curves import curves, plan
+from tunesmith.delivery.reporting.layout import rendered, written
 from tunesmith.delivery.reporting.origins import data, forgetting
 from tunesmith.delivery.reporting.parts import Section
 from tunesmith.delivery.reporting.reading import Reading
@@ -21,7 +18,6 @@ from tunesmith.delivery.reporting.results import classes, results
 from tunesmith.delivery.reporting.weaknesses import diagnosis, mistakes, slices
 from tunesmith.delivery.verdict import Verdict, verdict
 from tunesmith.delivery.words import Words
-from tunesmith.files import no_space, write_text
 from tunesmith.run import Run
 
 FILE = "report.html"
@@ -53,32 +49,19 @@ def page(run: Run, language: str = "en") -> str:
     """The report of a finished Run as HTML; RecipeError for a language that there is not."""
     words = Words(language)
     reading = Reading(run, words)
-    environment = Environment(
-        loader=PackageLoader("tunesmith.delivery.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scored = (run.path / "scores.json").stat().st_mtime
-    return environment.get_template("page.html.jinja").render(
-        words=words,
+    return rendered(
+        "page.html.jinja",
+        words,
+        [make(reading) for make in SECTIONS],
         recipe=reading.recipe,
         model=Path(reading.recipe.model.name).name,
         day=time.strftime("%Y-%m-%d", time.localtime(scored)),
-        version=version("tunesmith"),
+        first="section.verdict",
         verdict=verdict(reading.facts, words),
-        sections=[section for make in SECTIONS if (section := make(reading)) is not None],
-        style=resources.files("tunesmith.delivery.reporting").joinpath("templates", "page.css").read_text("utf-8"),
     )
 
 
 def write_page(run: Run, out: Path | None = None, language: str = "en") -> Path:
     """Write the report, by default into the Run; where it lies."""
-    path, text = run.path / FILE if out is None else out, page(run, language)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-    except OSError as error:
-        raise no_space(path, error) from None
-    return path
+    return written(run.path / FILE if out is None else out, page(run, language))
