@@ -62,9 +62,10 @@ def run_search(
             started = time.perf_counter()
             bench = open_workbench(recipe, objects, place, tell)
             opening = time.perf_counter() - started
-            worker = Worker(
-                led, bench, arms_of(recipe, bench.situations(backbones(recipe))), tell, _delivery(bench, opening)
-            )
+            arms = arms_of(recipe, bench.situations(backbones(recipe)))
+            worker = Worker(led, bench, arms, tell, _delivery(bench, opening))
+            if recipe.search.earlier:
+                worker.advise(earlier.advice(findings.alike(bench), [arm.name for arm in arms], tell))
             interrupted = _search(worker, tell)
             final = _final(worker, interrupted, tell)
             run = _deliver(worker, final, interrupted, tell, quiet)
@@ -111,8 +112,7 @@ def _add(worker: Worker, record: Record) -> None:
     """Give a record that is done a number and a file."""
     claimed = worker.study.records.claim(lambda _all: record)
     if claimed is not None:
-        own = {"number": claimed.number, "worker": claimed.worker, "began": claimed.began}
-        worker.study.records.put(replace(record, **own))
+        worker.study.records.put(replace(record, number=claimed.number, worker=claimed.worker, began=claimed.began))
 
 
 def _deliver(worker: Worker, final: Final, interrupted: bool, tell: Tell, quiet: bool) -> Run:
@@ -127,7 +127,7 @@ def _deliver(worker: Worker, final: Final, interrupted: bool, tell: Tell, quiet:
     else:
         tell(f"the winner stays as its trial left it: {why_not}")
         run = winner.deliver(bench, record, led.path, tell)
-    findings.write(worker, final, run, tell)
+    findings.write(worker, final, run, [advice.why for advice in worker.advice.values()], tell)
     led.note(state="done")
     if (led.path / "best").is_dir():
         remove_folder(led.path / "best")

@@ -187,10 +187,9 @@ def _baselines(job: Job, splits: Sequence[Rows], untouched: Frozen | None) -> di
     for name in baselines_of(job.rows.task.baselines, job.rows.modality):
         if name.startswith("frozen") and untouched is None:
             continue
-        outputs = answers(job, name, split.train, split.valid, untouched)
-        value = intervals.value(
-            told(job, split.valid, outputs), job.select.removeprefix("memory:"), job.objects.metrics
-        )
+        parts = [answers(job, name, rows.split.train, rows.split.valid, untouched) for rows in splits]
+        predictions = told(job, valid, np.concatenate(parts))
+        value = intervals.value(predictions, job.select.removeprefix("memory:"), job.objects.metrics)
         if not np.isnan(value):
             found[name] = float(value)
     return found

@@ -17,6 +17,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.evaluation.intervals import rising
 from tunesmith.evaluation.intervals import shown as shown_interval
 from tunesmith.study import costs, gain, winner
+from tunesmith.study.earlier import Advice
 from tunesmith.study.proposals import propose, prune
 from tunesmith.study.record import Record
 from tunesmith.study.space import Arm, distribution, whole
@@ -52,6 +53,8 @@ class Worker:
     """Why no further trial is begun."""
     num_run: int = 0
     """Trials that this worker ran."""
+    advice: dict[str, Advice] = field(default_factory=dict)
+    """Arm -> what was best of it in an earlier search."""
 
     @property
     def direction(self) -> Any:
@@ -63,6 +66,12 @@ class Worker:
             self.run(record)
             self.num_run += 1
             self.study.note()
+
+    def advise(self, found: Sequence[Advice]) -> None:
+        """Begin the arms with what was best of them in earlier searches."""
+        self.advice = {advice.arm: advice for advice in found}
+        for advice in found:
+            self.tell(advice.why)
 
     def best(self, records: Sequence[Record]) -> list[Record]:
         """The trials with a score, the best first."""
@@ -123,7 +132,7 @@ class Worker:
             trials,
             arm.name,
             {path: distribution(asked) for path, asked in by_path.items()},
-            arm.first(),
+            arm.first() | (self.advice[arm.name].params if arm.name in self.advice else {}),
             direction=self.direction,
             seed=self.bench.recipe.seed,
             applies=lambda path, drawn: arm.has_effect(by_path[path], drawn),
