@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tunesmith.errors import DataError, Interrupted, MachineError, ModelError, RecipeError, TunesmithError
     from tunesmith.recipe.schema import Recipe
     from tunesmith.run import Run
-    from tunesmith.verbs import Model, check, compare, evaluate, fit, load, predict, report
+    from tunesmith.verbs import Model, check, compare, evaluate, fit, load, predict, report, search
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,7 @@ _HOME = {
     "predict": "verbs",
     "load": "verbs",
     "report": "verbs",
+    "search": "verbs",
     "Model": "verbs",
     "list": "catalogue",
     "new": "catalogue",
@@ -58,6 +59,7 @@ __all__ = [
     "new",
     "predict",
     "report",
+    "search",
 ]
 
 

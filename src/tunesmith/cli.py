@@ -5,9 +5,28 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from tunesmith.options import (
+    AllowCode,
+    Data,
+    Device,
+    ModelName,
+    OptionalData,
+    Out,
+    Quiet,
+    Rows,
+    RunPath,
+    Seed,
+    Settings,
+    Strategy,
+    Target,
+    Task,
+    Test,
+    Valid,
+)
 
 app = typer.Typer(
     name="tunesmith",
@@ -17,27 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Data = Annotated[str, typer.Argument(help="A file, a folder, a data set's name, or a recipe (.toml, .yaml).")]
-OptionalData = Annotated[
-    str | None, typer.Argument(help="A file, a folder, a data set's name, or a recipe (.toml, .yaml).")
-]
-ModelName = Annotated[
-    str | None, typer.Option("--model", help="A folder, a hub name, package:NAME, torchvision:NAME, ..., or a Run.")
-]
-Target = Annotated[list[str] | None, typer.Option(help="The column to predict; give it twice for 0/1 columns.")]
-Task = Annotated[str | None, typer.Option(help="classification, multilabel or regression.")]
-Strategy = Annotated[str | None, typer.Option(help="full, head, last, lora, ...: see tunesmith list strategy.")]
-Valid = Annotated[str | None, typer.Option(help="A file of validation rows.")]
-Test = Annotated[str | None, typer.Option(help="A file of test rows.")]
-Out = Annotated[Path | None, typer.Option(help="Where the Run goes; by default a new folder under runs/.")]
-Seed = Annotated[int | None, typer.Option(help="The seed of everything random.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="Any field of the recipe: --set train.lr=1e-4")]
-AllowCode = Annotated[bool, typer.Option("--allow-code", help="Run Python code of the model's: model.trust = true.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
-RunPath = Annotated[Path, typer.Argument(help="The folder that a fit left.")]
-Rows = Annotated[str, typer.Argument(help="A file, a folder, or - for standard input.")]
 
 
 def _allowing(settings: list[str] | None, code: bool) -> list[str]:
@@ -121,6 +119,66 @@ def fit(
         quiet=quiet,
     )
     if not quiet and os.environ.get("RANK", "0") == "0":
+        print(summary(run))
+
+
+@app.command()
+def search(
+    data: OptionalData = None,
+    model: ModelName = None,
+    *,
+    budget: Annotated[str | None, typer.Option(help="The time for all of it: 90s, 20m, 1h30m. By default 20m.")] = None,
+    trials: Annotated[int | None, typer.Option(help="At most so many trials, within the time.")] = None,
+    tune: Annotated[
+        str | None, typer.Option(help="What is searched, of: parameters,architecture,training. By default all.")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes that run trials, or ray:8 of a Ray cluster. By default 1.")
+    ] = None,
+    earlier: Annotated[bool, typer.Option("--earlier", help="Begin with what was best in earlier searches.")] = False,
+    target: Target = None,
+    task: Task = None,
+    strategy: Strategy = None,
+    valid: Valid = None,
+    test: Test = None,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue a search that was stopped.")] = None,
+    join: Annotated[Path | None, typer.Option(help="Run trials of a search that another process leads.")] = None,
+    settings: Settings = None,
+    allow_code: AllowCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the best model that a budget of time allows: strategies, networks, optimization; and say why it is."""
+    import psutil
+
+    import tunesmith
+    from tunesmith.delivery.summary import summary
+
+    run = tunesmith.search(
+        data,
+        model,
+        budget=budget,
+        trials=trials,
+        tune=tune.split(",") if tune else None,
+        workers=int(workers) if workers and workers.isdigit() else workers,
+        earlier=earlier or None,
+        target=_one_or_many(target),
+        task=task,
+        strategy=strategy,
+        valid=valid,
+        test=test,
+        out=out,
+        seed=seed,
+        device=device,
+        resume=resume,
+        join=join,
+        since=psutil.Process().create_time(),
+        settings=_allowing(settings, allow_code),
+        quiet=quiet,
+    )
+    if run is not None and not quiet:
         print(summary(run))
 
 
@@ -312,41 +370,9 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    """0 done; 1 the recipe, the data, the command line or the environment; 2 our bug; 130 Ctrl-C, 75 SIGTERM."""
-    from tunesmith.errors import Interrupted, TunesmithError
+    from tunesmith.exits import run
 
-    command: Any = typer.main.get_command(app)
-    if not arguments:
-        arguments = ["--help"]
-    try:
-        code = command.main(arguments, prog_name="tunesmith", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except TunesmithError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        return error.code
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        print("interrupted", file=sys.stderr)
-        return int(getattr(stop, "code", 130))
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except typer.Exit as error:
-        return error.exit_code
-    except Exception as error:
-        if hasattr(error, "format_message"):
-            print(f"error: {error.format_message()}", file=sys.stderr)
-            context = getattr(error, "ctx", None)
-            if context is not None:
-                print(f"{context.get_usage()}\nTry: {context.command_path} --help", file=sys.stderr)
-            return 1
-        import traceback
-
-        traceback.print_exc()
-        print("this is a bug of tunesmith: please report it with the lines above and the command", file=sys.stderr)
-        return 2
+    return run(typer.main.get_command(app), arguments)
 
 
 if __name__ == "__main__":

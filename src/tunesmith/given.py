@@ -31,6 +31,11 @@ FIELDS = {
     "source_task": "evaluate.source_task",
     "keep": "evaluate.keep",
     "loss": "objective",
+    "budget": "search.budget",
+    "trials": "search.trials",
+    "tune": "search.tune",
+    "workers": "search.workers",
+    "earlier": "search.earlier",
 }
 """An argument of a verb -> the field of the recipe that it sets, where the two are called differently."""
 

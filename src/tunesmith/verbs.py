@@ -39,10 +39,12 @@ from tunesmith.files import no_space, write_json
 from tunesmith.given import is_recipe, objects_of, path_of, recipe_of, resumed
 from tunesmith.pipeline import run_recipe, steps
 from tunesmith.recipe.check import check_recipe
-from tunesmith.recipe.schema import Recipe
+from tunesmith.recipe.schema import Recipe, Search
 from tunesmith.run import Run, open_run
 from tunesmith.study import learning_curve
+from tunesmith.study import workers as workers_of_search
 from tunesmith.study.folds import FOLDS, is_folded
+from tunesmith.study.searching import run_search
 from tunesmith.study.seeds import SEEDS, is_seeded
 from tunesmith.study.several import fit_several
 from tunesmith.training import machine
@@ -108,7 +110,60 @@ def fit(
         return _fitted(recipe)(recipe, objects, resume=run, tell=tell, quiet=quiet)
     fields |= {"data": data, "valid": valid, "test": test, "source_task": source_task, "loss": loss, "metrics": metrics}
     recipe = recipe_of(objects, fields, settings)
+    if recipe.search != Search():
+        what, remedy = '"search" has no effect on a fit', "use tunesmith search, or leave [search] out"
+        raise RecipeError(what, where="recipe", remedy=remedy)
     return _fitted(recipe)(recipe, objects, out=out, tell=tell, quiet=quiet)
+
+
+def search(
+    data: Any = None,
+    model: Run | Path | str | nn.Module | None = None,
+    *,
+    budget: str | None = None,
+    trials: int | None = None,
+    tune: Sequence[str] | None = None,
+    workers: int | str | None = None,
+    earlier: bool | None = None,
+    target: str | Sequence[str] | None = None,
+    task: str | None = None,
+    strategy: str | None = None,
+    valid: Any = None,
+    test: Any = None,
+    metrics: Sequence[Metric] | None = None,
+    out: Path | str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    resume: Path | str | None = None,
+    join: Path | str | None = None,
+    since: float | None = None,
+    settings: Sequence[str] = (),
+    quiet: bool = False,
+    tell: Tell = say,
+) -> Run | None:
+    """Find the best model that `budget` ("20m") allows and return its Run; beside it lie `trials/`, `leaderboard.json`
+    and `search.html`, which say what was tried and why this one won.
+
+    The arguments of `fit` mean what they mean there; what they fix is not searched. `tune`: which of "parameters",
+    "architecture" and "training" are searched; the ranges may be given as `search.space` of a recipe. `workers`:
+    processes that run trials, or "ray:8". `earlier`: begin with what was best on tasks alike. `resume` continues a
+    search that was stopped, and `join` runs trials of one that another process leads (then None is returned). The time
+    counts from `since` (`time.time()`), by default from the call. Ctrl-C ends a search with the best so far."""
+    tell = _nothing if quiet else tell
+    fields: dict[str, Any] = {"model": model, "target": target, "task": task, "strategy": strategy, "device": device}
+    fields |= {"budget": budget, "trials": trials, "tune": tune, "workers": workers, "earlier": earlier, "seed": seed}
+    fields |= {"data": data, "valid": valid, "test": test, "metrics": metrics}
+    if resume is not None or join is not None:
+        given = [name for name, value in {**fields, "out": out, "set": settings or None}.items() if value is not None]
+        if given and not (resume is not None and data is not None):
+            what = f"{given[0]} has no effect: the search has its own recipe"
+            raise RecipeError(what, where="search", remedy="leave it out")
+    if join is not None:
+        workers_of_search.join(join, tell)
+        return None
+    objects = objects_of(data, valid, test, model, None, metrics)
+    recipe = None if resume is not None else recipe_of(objects, fields, settings)
+    return run_search(recipe, objects, out=out, resume=resume, since=since, tell=tell, quiet=quiet)
 
 
 def _fitted(recipe: Recipe) -> Callable[..., Run]:

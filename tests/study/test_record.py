@@ -87,7 +87,9 @@ def test_a_waiting_trial_is_handed_out_before_a_new_one_and_begins_anew(folder: 
     records = Records(folder)
     first = records.claim(a_trial)
     assert first is not None
-    told = replace(first, state="waiting", reports=((1, 0.9),), system_attrs={"completed_rung_0": 0.9}, value=0.9, seconds=9)
+    told = replace(
+        first, state="waiting", reports=((1, 0.9),), system_attrs={"completed_rung_0": 0.9}, value=0.9, seconds=9
+    )
     records.put(told)
     again = records.claim(lambda known: pytest.fail("a new trial was asked for"))
     assert again is not None
@@ -215,9 +217,7 @@ def test_what_a_killed_worker_left_half_written_is_swept_away(folder: Path) -> N
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_workers_killed_at_random_lose_no_trial_and_finish_none_twice(
-    tmp_path: Path, seed: int
-) -> None:
+def test_workers_killed_at_random_lose_no_trial_and_finish_none_twice(tmp_path: Path, seed: int) -> None:
     generator, num_trials, diary = random.Random(seed), 60, tmp_path / "diary"
 
     def start() -> subprocess.Popen[bytes]:

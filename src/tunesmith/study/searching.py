@@ -20,7 +20,7 @@ from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import STUDY, Run
 from tunesmith.signals import terminable
-from tunesmith.study import finalists, findings, study, winner, workers
+from tunesmith.study import earlier, finalists, findings, study, winner, workers
 from tunesmith.study.arms import arms_of, backbones
 from tunesmith.study.finalists import Final
 from tunesmith.study.record import Record
@@ -37,7 +37,7 @@ AFTER_SIGNAL = 60.0
 
 
 def run_search(
-    recipe: Recipe,
+    recipe: Recipe | None,
     objects: Objects,
     *,
     out: Path | str | None = None,
@@ -46,11 +46,12 @@ def run_search(
     tell: Tell,
     quiet: bool,
 ) -> Run:
-    """Search as the recipe says and return the Run of the winner; `since` is the moment from which time counts.
+    """Search as the recipe says, or as that of `resume`, and return the Run of the winner; time counts from `since`.
 
     Ctrl-C ends the search with the best so far; a search that was killed is continued with `resume`."""
     began = time.time() if since is None else since
     if resume is None:
+        assert recipe is not None
         check_recipe(recipe)
         led = study.begin(with_places(recipe, objects), out, began)
     else:
