@@ -30,8 +30,9 @@ from tunesmith.training import machine
 
 Tell = Callable[[str], None]
 
-REPORT_SECONDS = 12.0
-"""What the report, the cards and the copies of the model take, beside judging."""
+REPORT_SECONDS, TIMES = 5.0, 3.5
+"""The winner is judged, reported and saved in so many seconds, and so many times what the baselines took on valid: they
+are learnt again for each part, and compared with it."""
 AFTER_SIGNAL = 60.0
 """Seconds that a search stopped by Ctrl-C may still take to judge and save its best."""
 
@@ -60,11 +61,9 @@ def run_search(
     tell(f"search folder: {led.path} (budget {recipe.search.budget}, {led.used:.0f} s of it are used)")
     with contextlib.closing(machine.start(recipe.train.device, recipe.train.precision)) as place, terminable():
         try:
-            started = time.perf_counter()
             bench = open_workbench(recipe, objects, place, tell)
-            opening = time.perf_counter() - started
             arms = arms_of(recipe, bench.situations(backbones(recipe)))
-            worker = Worker(led, bench, arms, tell, _delivery(bench, opening))
+            worker = Worker(led, bench, arms, tell, _delivery(bench))
             if recipe.search.earlier:
                 worker.advise(earlier.advice(findings.alike(bench), [arm.name for arm in arms], tell))
             interrupted = _search(worker, tell)
@@ -169,11 +168,11 @@ def _refit(worker: Worker, final: Final, tell: Tell, quiet: bool) -> Run:
     return winner.deliver_refit(bench, settings, known, worker.study.path, tell, quiet)
 
 
-def _delivery(bench: Workbench, opening: float) -> float:
+def _delivery(bench: Workbench) -> float:
     """Seconds to judge the winner beside its baselines, save it and write its report."""
     split = bench.rows.split
     rows = len(split.test) + 2 * len(split.valid)
-    return REPORT_SECONDS + opening + 1.5 * rows * bench.row_seconds
+    return REPORT_SECONDS + TIMES * bench.baseline_seconds + 1.5 * rows * bench.row_seconds
 
 
 def _clear(folder: Path) -> None:

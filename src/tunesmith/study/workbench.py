@@ -58,6 +58,8 @@ class Workbench:
     """One pass of a row through the whole net, forward."""
     baselines: dict[str, float]
     """What each baseline scores on the valid rows."""
+    baseline_seconds: float
+    """What learning and asking them took."""
     more_rows: bool
     """Whether a simple model of the rows is better with all of them than with fewer."""
     heads: dict[str, Choice] = field(default_factory=dict)
@@ -123,6 +125,9 @@ def open_workbench(recipe: Recipe, objects: Objects, machine: Machine, tell: Tel
     assert head is not None
     job = replace(job, head=head)
     untouched = frozen(job)
+    started = time.perf_counter()
+    baselines = _baselines(job, splits, untouched)
+    baseline_seconds = time.perf_counter() - started
     bench = Workbench(
         recipe=recipe,
         objects=objects,
@@ -132,7 +137,8 @@ def open_workbench(recipe: Recipe, objects: Objects, machine: Machine, tell: Tel
         job=job,
         untouched=untouched,
         row_seconds=_row_seconds(job),
-        baselines=_baselines(job, splits, untouched),
+        baselines=baselines,
+        baseline_seconds=baseline_seconds,
         more_rows=bool(rows_curve(job, untouched)["gain"]),
         heads={job.recipe.model.name: head},
     )
