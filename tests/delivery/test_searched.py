@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tunesmith.delivery.outcome import Arm, Ended, Outcome, Tried, choices, inside, told
 from tunesmith.delivery.reporting.drawings import Bars, Lines, Scale, Series
+from tunesmith.delivery.reporting.parts import Table
 from tunesmith.delivery.reporting.searched import MOST_DRAWN, search_page, write_search_page
 from tunesmith.delivery.words import Words
 from tunesmith.errors import MachineError, RecipeError
@@ -164,6 +165,13 @@ def test_all_settings_are_in_a_table_and_only_the_first_are_drawn():
     assert sum(row[:1] == ["40"] for row in Page(text).cells) == 1
     drawing = text[text.index('class="chart intervals"') :]
     assert drawing[: drawing.index("</svg>")].count("full") == MOST_DRAWN
+
+
+def test_a_table_is_looked_through_once_however_many_trials_it_holds(monkeypatch):
+    looked, numeric = [], Table.numeric.fget
+    monkeypatch.setattr(Table, "numeric", property(lambda table: looked.append(table) or numeric(table)))
+    search_page(replace(WHOLE, tried=tuple(tried(number, 0.9 - number / 1000) for number in range(1, 41))))
+    assert len(looked) == len({id(table) for table in looked}) > 5
 
 
 def test_sentences_name_the_winner_its_doubts_and_what_is_cheaper():
