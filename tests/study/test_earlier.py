@@ -88,8 +88,8 @@ def test_a_task_that_is_not_alike_gives_no_advice(other):
 
 
 def test_the_nearest_task_is_asked_first_and_equal_advice_is_given_once():
-    keep(replace(TASK, rows=2000), [trial(1, "full", 0.99), trial(2, "lora", 0.5)], name="far")
     keep(replace(TASK, rows=700), [trial(3, "full", 0.6), trial(2, "lora", 0.5)], name="near")
+    keep(replace(TASK, rows=2000), [trial(1, "full", 0.99), trial(2, "lora", 0.5)], name="far")
     found = earlier.advice(TASK, ["full", "lora"], print)
     assert [(one.arm, one.params["train.lr"]) for one in found] == [("full", 0.3), ("lora", 0.2), ("full", 0.1)]
 
