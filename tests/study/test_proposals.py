@@ -122,6 +122,20 @@ def test_no_params_are_proposed_twice_and_none_is_told_when_all_were_tried():
     assert propose(records[:-1], "full", FEW, {}, direction="maximize", seed=9) == records[-1].params
 
 
+@pytest.mark.parametrize("left", [1, 57, 100])
+def test_the_last_untried_params_are_found_where_all_others_were_tried(left: int):
+    ranges: dict[str, BaseDistribution] = {
+        "depth": IntDistribution(1, 100),
+        "kind": CategoricalDistribution(["a", "b"]),
+    }
+    pairs = [{"depth": depth, "kind": kind} for depth in range(1, 101) for kind in ("a", "b")]
+    last = {"depth": left, "kind": "b"}
+    records = [
+        trial(n, params, ranges, state="done", value=n / 200) for n, params in enumerate(pairs) if params != last
+    ]
+    assert propose(records, "full", ranges, {}, direction="maximize", seed=0) == last
+
+
 @pytest.mark.parametrize("state", ["waiting", "running", "done", "pruned", "stopped", "failed"])
 def test_a_trial_in_any_state_is_not_proposed_again(state: str):
     ranges: dict[str, BaseDistribution] = {"kind": CategoricalDistribution(["a", "b"])}
@@ -233,11 +247,25 @@ def test_a_score_that_is_no_number_is_given_up():
     assert prune([], trial(1, DEFAULTS, state="running", reports=((1, float("nan")),)), "maximize")[0]
 
 
-def test_the_question_changes_neither_the_records_nor_optunas_settings():
+def test_the_question_changes_neither_the_record_nor_optunas_settings_and_says_nothing(
+    capfd: pytest.CaptureFixture[str],
+):
     record = trial(1, DEFAULTS, state="running", reports=((1, 0.5),))
     before = optuna.logging.get_verbosity()
-    prune([record], record, "maximize")
-    assert record.system_attrs == {} and optuna.logging.get_verbosity() == before
+    try:
+        optuna.logging.set_verbosity(optuna.logging.INFO)
+        prune([record], record, "maximize")
+        propose([record], "full", RANGES, DEFAULTS, direction="maximize", seed=0)
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(before)
+    assert record.system_attrs == {} and capfd.readouterr() == ("", "")
+
+
+def test_a_trial_that_ended_without_a_score_is_shown_as_failed_and_teaches():
+    records = [trial(1, DEFAULTS, state="done", value=None), trial(2, DEFAULTS, state="done", value=0.5)]
+    assert [shown.state.name for shown in study_of(records, "maximize").trials] == ["FAIL", "COMPLETE"]
+    assert propose(records, "full", RANGES, DEFAULTS, direction="maximize", seed=0)
 
 
 def mixed() -> list[Record]:

@@ -21,7 +21,6 @@ from optuna.distributions import (
     IntDistribution,
     json_to_distribution,
 )
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -138,6 +137,8 @@ def importance(records: Sequence[Record], direction: Direction) -> dict[str, flo
     and a failed one with the worst of all: among the survivors alone, what kills would seem not to matter. Empty
     below `MIN_IMPORTANCE_TRIALS` trials, and where all scored the same.
     """
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # and scikit-learn: seconds
+
     ended = [(record, _last_score(record)) for record in records if record.role == "trial"]
     known = [score for record, score in ended if score is not None]
     if not known:
@@ -223,7 +224,8 @@ def _shown(records: Sequence[Record]) -> list[FrozenTrial]:
     for record in trials:
         params = _within({path: record.params[path] for path in record.distributions}, ranges) | {"arm": record.arm}
         told = ("number", "state", "why", "settings", "predicted", "seconds", "low", "high", "cost", "worker")
-        trial = _frozen(record, _SHOWN[record.state], params, ranges, dict(record.reports))
+        scored = record.state != "done" or record.value is not None
+        trial = _frozen(record, _SHOWN[record.state if scored else "failed"], params, ranges, dict(record.reports))
         trial.user_attrs = {name: getattr(record, name) for name in told}
         if trial.state != TrialState.WAITING:
             trial.datetime_start = datetime.fromtimestamp(record.began)
