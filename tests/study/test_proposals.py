@@ -100,6 +100,19 @@ def test_a_collapse_teaches_the_sampler_to_keep_away():
     assert len(late) <= 4, "half of the space, and it is still tried"
 
 
+def test_a_collapse_after_a_good_beginning_teaches_the_same():
+    """Nothing has come to its end, and what collapsed had come the farthest, with the best reports."""
+    ranges: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+    records = [
+        trial(n, {"x": n / 20}, ranges, state="pruned", reports=((1, 0.5),))
+        if n < 10
+        else trial(n, {"x": n / 20}, ranges, state="failed", reports=((1, 0.9), (8, 0.9)))
+        for n in range(20)
+    ]
+    asked = [propose(records, "full", ranges, {}, direction="maximize", seed=seed) for seed in range(12)]
+    assert sum(params["x"] < 0.5 for params in asked if params) >= 9
+
+
 def test_what_runs_and_what_waits_is_kept_away_from():
     ranges: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
     done = [trial(n, {"x": n / 10}, ranges, state="done", value=1 - abs(n / 10 - 0.5)) for n in range(11)]
@@ -230,6 +243,16 @@ def test_only_the_rungs_of_its_own_arm_and_of_trials_count_against_a_trial():
     assert not prune(better, record, "minimize")[0]
     assert not prune([replace(other, arm="head") for other in better], record, "maximize")[0]
     assert not prune([replace(other, role="finalist") for other in better], record, "maximize")[0]
+
+
+def test_a_trial_begun_anew_does_not_compete_with_what_it_was():
+    was = trial(1, DEFAULTS, state="running", system_attrs={"completed_rung_0": 0.9})
+    assert not prune([was], replace(was, reports=((1, 0.5),), system_attrs={}), "maximize")[0]
+
+
+def test_a_trial_may_be_judged_whatever_its_state_says():
+    record = trial(1, DEFAULTS, state="done", value=0.5, reports=((1, 0.5),))
+    assert prune([], record, "maximize") == (False, {"completed_rung_0": 0.5})
 
 
 def test_a_trial_at_its_end_or_before_its_first_report_is_not_given_up():
