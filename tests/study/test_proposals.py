@@ -113,6 +113,26 @@ def test_a_collapse_after_a_good_beginning_teaches_the_same():
     assert sum(params["x"] < 0.5 for params in asked if params) >= 9
 
 
+@pytest.mark.parametrize(
+    ("state", "reports", "lesson", "told"),
+    [
+        ("waiting", (), "RUNNING", {}),
+        ("running", ((1, 0.4),), "RUNNING", {1: 0.4}),
+        ("pruned", ((1, 0.4),), "PRUNED", {1: 0.4}),
+        ("stopped", ((1, 0.4),), "PRUNED", {1: 0.4}),
+        ("stopped", (), "FAIL", {}),
+        ("failed", ((1, 0.4),), "PRUNED", {}),
+        ("done", ((9, 0.4),), "COMPLETE", {9: 0.4}),
+    ],
+)
+def test_a_trial_stopped_before_its_first_report_is_all_that_teaches_nothing(
+    state: str, reports: tuple[tuple[int, float], ...], lesson: str, told: dict[int, float]
+):
+    record = trial(1, DEFAULTS, state=state, reports=reports, value=0.4 if state == "done" else None)
+    taught = proposals._lesson(record, RANGES)
+    assert (taught.state.name, taught.intermediate_values, taught.params) == (lesson, told, DEFAULTS)
+
+
 def test_what_runs_and_what_waits_is_kept_away_from():
     ranges: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
     done = [trial(n, {"x": n / 10}, ranges, state="done", value=1 - abs(n / 10 - 0.5)) for n in range(11)]
