@@ -421,6 +421,15 @@ def test_what_kills_is_important_though_all_survivors_score_the_same():
         assert next(iter(importance(told, direction))) == "rank"
 
 
+@pytest.mark.parametrize(("direction", "worse"), [("maximize", -10), ("minimize", 10)])
+def test_a_failed_trial_counts_as_the_worst_that_was_scored_and_no_worse(direction: proposals.Direction, worse: float):
+    """A batch of 16 is worse, and some of its trials fail: the batch explains all, if they count as its others do."""
+    records = valued(random_trials(30), lambda record: 100 + worse * (record.params["train.batch"] == 16))
+    bad = [record.number for record in records if record.params["train.batch"] == 16][::3]
+    records = [replace(record, state="failed", value=None) if record.number in bad else record for record in records]
+    assert importance(records, direction)["train.batch"] > 0.99
+
+
 def test_nothing_is_said_of_importance_with_few_trials_or_equal_scores():
     records = valued(random_trials(proposals.MIN_IMPORTANCE_TRIALS), lambda record: float(record.params["rank"]))
     assert importance(records, "maximize")
