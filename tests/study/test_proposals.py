@@ -407,18 +407,27 @@ def test_the_choice_that_decides_has_the_largest_share(path: str):
     assert next(iter(shares)) == path and shares[path] > 0.5
 
 
-def test_what_kills_is_important_though_all_survivors_score_the_same():
-    records = valued(random_trials(30), lambda record: 0.5 + record.number / 1e6)
+def test_a_choice_that_one_arm_alone_has_does_not_stand_for_that_arm():
+    shares = importance(valued(random_trials(60), lambda record: float(record.arm == "full")), "maximize")
+    assert shares["train.lr"] < 0.02
+
+
+def test_what_kills_is_important_though_all_survivors_score_nearly_the_same():
+    """Every rank above 32 collapses; of the others one has scored badly, whatever its rank."""
+    records = valued(random_trials(40), lambda record: 0.5 + 0.01 * (record.params["train.batch"] == 16))
     records = [
         replace(record, state="failed", value=None) if record.params["rank"] > 32 else record for record in records
     ]
-    flat = {"maximize": 0.2, "minimize": 0.9}
-    for direction, start in flat.items():
-        told = [
-            replace(record, state="pruned", reports=((1, start),), value=None) if record.number <= 2 else record
-            for record in records
-        ]
-        assert next(iter(importance(told, direction))) == "rank"
+    survivor = next(n for n, record in enumerate(records) if record.params["rank"] == 5)
+    records[survivor] = replace(records[survivor], value=0.2)
+    assert importance(records, "maximize")["rank"] > 0.8
+
+
+def test_what_is_given_up_early_counts_with_its_last_score():
+    records = valued(random_trials(30), lambda record: 0.8)
+    given_up: dict[str, Any] = {"state": "pruned", "value": None, "reports": ((1, 0.9), (3, 0.3))}
+    records = [replace(record, **given_up) if record.params["train.batch"] == 16 else record for record in records]
+    assert importance(records, "maximize")["train.batch"] > 0.9
 
 
 @pytest.mark.parametrize(("direction", "worse"), [("maximize", -10), ("minimize", 10)])
