@@ -73,6 +73,12 @@ def test_defaults_outside_the_ranges_are_moved_into_them_and_missing_ones_are_dr
     assert params["train.lr"] == 10 and params["rank"] == 1 and params["train.batch"] in (8, 16)
 
 
+def test_a_default_between_two_steps_is_moved_to_the_nearer():
+    ranges: dict[str, BaseDistribution] = {"depth": IntDistribution(1, 9), "rate": FloatDistribution(0, 1, step=0.25)}
+    params = propose([], "full", ranges, {"depth": 6.6, "rate": 0.45}, direction="maximize", seed=0)
+    assert params == {"depth": 7, "rate": 0.5}
+
+
 def test_the_same_records_and_seed_give_the_same_params_and_another_seed_others():
     records = searched(8, lambda params: -params["train.lr"])
     asked = [propose(records, "full", RANGES, DEFAULTS, direction="maximize", seed=seed) for seed in (0, 0, 1)]
