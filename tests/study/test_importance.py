@@ -1,4 +1,4 @@
-"""Which choices mattered: shares over all arms, told from those that survive, from what kills and from the arm itself."""
+"""Which choices mattered: told from those that survive, from what kills, and from the arm itself."""
 
 import math
 import random
