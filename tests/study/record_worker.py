@@ -1,6 +1,7 @@
 """A worker of tests/study/test_record.py: claims trials of a folder, reports, finishes them, until there are enough."""
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def work(folder: Path, num_trials: int, diary: Path) -> None:
     while (record := records.claim(make)) is not None:
         for part in range(1, 4):
             record = replace(record, reports=(*record.reports, (part, float(part))))
+            time.sleep(0.005)
             records.beat(record)
             if not records.put(record):
                 break

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tunesmith import plugins
 from tunesmith.assemble.job import Job
@@ -20,6 +22,7 @@ from tunesmith.training import measure
 
 MOST_FROZEN = 10_000
 """Training rows whose frozen features are computed for the baselines alone, evenly spaced."""
+FEW_ROWS = 2000
 ONLY: dict[str, dict[str, tuple[str, ...]]] = {
     "image": {
         "tfidf_logistic": ("plain_logistic", "edges_logistic"),
@@ -133,7 +136,10 @@ def answers(job: Job, name: str, train: np.ndarray, asked: np.ndarray, untouched
         read = getattr(job.encoder, what)
         known, wanted = (read(job.rows.table, job.rows.inputs, rows) for rows in (train, asked))
     categorical = getattr(job.encoder, "categorical", ())
-    return np.asarray(learn(Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical)))
+    asked = Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical)
+    # Over few rows more threads wait for each other longer than they work.
+    with threadpool_limits(1) if len(train) <= FEW_ROWS else contextlib.nullcontext():
+        return np.asarray(learn(asked))
 
 
 def _answers_for(job: Job, part: str, rows: np.ndarray, name: str, untouched: Frozen | None) -> np.ndarray:

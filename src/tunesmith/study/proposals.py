@@ -21,7 +21,6 @@ from optuna.distributions import (
     IntDistribution,
     json_to_distribution,
 )
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -40,8 +39,8 @@ NUM_STARTUP_TRIALS = 5
 """So many trials of an arm, its defaults first, come before the sampler learns; Optuna's ten are half of a budget."""
 NUM_ASKS = 10
 """So often the sampler may answer what was tried before, then an untried one is looked for."""
-MIN_IMPORTANCE_TRIALS = 20
-"""With fewer scored trials nothing is said of importance."""
+MIN_IMPORTANCE_TRIALS = 12
+"""With fewer trials nothing is said of importance; so many find the one choice of six that matters nearly always."""
 
 
 @contextlib.contextmanager
@@ -133,10 +132,13 @@ def export(records: Sequence[Record], path: Path, direction: Direction) -> None:
 def importance(records: Sequence[Record], direction: Direction) -> dict[str, float]:
     """How much each choice, `arm` among them, decided which trials are the best: path -> share, the largest first.
 
-    PED-ANOVA (Watanabe et al. 2023), which copes with choices that only some arms have. A trial given up counts with
-    its last score and a failed one with the worst of all: among the survivors alone, what kills would seem not to
-    matter. Empty below `MIN_IMPORTANCE_TRIALS` trials, and where all scored the same.
+    Functional ANOVA of a random forest (Hutter et al. 2014). Where an arm does not have a choice it is drawn by lot,
+    so that it can neither explain anything there nor stand for the arm. A trial given up counts with its last score
+    and a failed one with the worst of all: among the survivors alone, what kills would seem not to matter. Empty
+    below `MIN_IMPORTANCE_TRIALS` trials, and where all scored the same.
     """
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # and scikit-learn: seconds
+
     ended = [(record, _last_score(record)) for record in records if record.role == "trial"]
     known = [score for record, score in ended if score is not None]
     if not known:
@@ -149,12 +151,18 @@ def importance(records: Sequence[Record], direction: Direction) -> dict[str, flo
     ]
     if len(scored) < MIN_IMPORTANCE_TRIALS or len(set(known)) == 1:
         return {}
+    trials = _shown(scored)
+    ranges = {path: range_ for trial in trials for path, range_ in trial.distributions.items()}
+    generator = random.Random(len(trials))
+    for trial in trials:
+        absent = sorted(ranges.keys() - trial.params.keys())
+        trial.params |= {path: _some(ranges[path], 1, generator)[0] for path in absent}
+        trial.distributions = ranges
     study = optuna.create_study(direction=direction)
-    study.add_trials(_shown(scored))
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=0.25)
-    shares = get_param_importances(study, evaluator=evaluator, normalize=False)
-    whole = sum(shares.values())
-    return {path: share / whole for path, share in shares.items()} if whole else {}
+    study.add_trials(trials)
+    # Trees of any depth say the same and take 45 s on 500 trials, these 0.4 s.
+    evaluator = FanovaImportanceEvaluator(n_trees=32, max_depth=5, seed=0)
+    return {path: float(share) for path, share in get_param_importances(study, evaluator=evaluator).items()}
 
 
 class _Journal(BaseJournalBackend):
@@ -217,7 +225,8 @@ def _shown(records: Sequence[Record]) -> list[FrozenTrial]:
     for record in trials:
         params = _within({path: record.params[path] for path in record.distributions}, ranges) | {"arm": record.arm}
         told = ("number", "state", "why", "settings", "predicted", "seconds", "low", "high", "cost", "worker")
-        trial = _frozen(record, _SHOWN[record.state], params, ranges, dict(record.reports))
+        scored = record.state != "done" or record.value is not None
+        trial = _frozen(record, _SHOWN[record.state if scored else "failed"], params, ranges, dict(record.reports))
         trial.user_attrs = {name: getattr(record, name) for name in told}
         if trial.state != TrialState.WAITING:
             trial.datetime_start = datetime.fromtimestamp(record.began)

@@ -202,8 +202,7 @@ def _runs(pid: int, began: float) -> bool:
     """Whether the process that began something at `began` still runs: another may bear its id by now."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and bool(
-            process.create_time() <= began + 2
-        )  # known to a second
+        began_after = process.create_time() > began + 2  # it is known to a second
+        return process.status() != psutil.STATUS_ZOMBIE and not began_after
     except psutil.NoSuchProcess:
         return False
