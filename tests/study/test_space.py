@@ -10,6 +10,7 @@ from dataclasses import replace
 import optuna
 import pytest
 
+import tunesmith
 from tunesmith import plugins
 from tunesmith.assemble import job as jobs
 from tunesmith.assemble.rows import Objects
@@ -18,7 +19,6 @@ from tunesmith.recipe import file as recipe_file
 from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.facts import Facts
 from tunesmith.recipe.resolve import resolve
-from tunesmith.recipe.schema import Recipe
 from tunesmith.study.arms import arms_of, backbones, situation_of
 from tunesmith.study.default_space import Situation
 from tunesmith.study.space import Range, distribution, whole, with_settings
@@ -65,7 +65,7 @@ def recipe_of(model="m", **fields):
 
 def made(situation=MINILM, model="m", **fields):
     recipe = recipe_of(model, **fields)
-    return {arm.name: arm for arm in arms_of(recipe, {name: situation for name in backbones(recipe)})}
+    return {arm.name: arm for arm in arms_of(recipe, dict.fromkeys(backbones(recipe), situation))}
 
 
 def filled(recipe, situation=MINILM):
@@ -261,7 +261,7 @@ def test_what_the_recipe_fixes_is_not_searched():
     assert list(arms) == ["lora rank=4"] and arms["lora rank=4"].settings["strategy"] == {"name": "lora", "rank": 4}
     options = {r.path for r in arms["lora rank=4"].ranges}
     assert "strategy.rank" not in options and "strategy.method" in options
-    assert list(made(objective="contrastive"))[0].startswith("contrastive")
+    assert next(iter(made(objective="contrastive"))).startswith("contrastive")
     assert list(made(train={"lr": {"probe": 1e-3, "full": 1e-4}}, strategy="probe_then_full")) == ["probe_then_full"]
     width = made(NOTHING, {"name": "new:mlp", "options": {"width": [8, 8], "layers": 2}})["full"]
     assert not {"model.options.width", "model.options.layers"} & {r.path for r in width.ranges}
@@ -360,7 +360,7 @@ def prepared(recipe, rows, device="cpu"):
 
 
 def test_the_situation_is_read_off_a_prepared_job(rows, bert):
-    recipe = Recipe.model_validate({"data": "memory:x", "model": str(bert), "data": {"source": "memory:x"}})
+    recipe = recipe_of(str(bert), data="memory:rows")
     found = situation_of(prepared(recipe, rows))
     assert (found.task, found.modality, found.num_classes) == ("classification", "text", 2)
     assert found.num_train == 60 and found.smallest_class == 30
@@ -369,3 +369,18 @@ def test_the_situation_is_read_off_a_prepared_job(rows, bert):
     assert found.pretrained and found.own_head and found.poolings == ("mean", "cls", "max")
 
 
+@pytest.mark.slow
+def test_a_draw_of_every_arm_trains_from_its_recipe_file(rows, bert, tmp_path):
+    random.seed(0)
+    lines = [f"{text},{label}" for text, label in zip(rows["text"], rows["label"], strict=True)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]))
+    recipe = recipe_of(str(bert), data={"source": str(tmp_path / "rows.csv"), "split": "hash"})
+    prepared_job = prepared(recipe, rows)
+    for seed, arm in enumerate(arms_of(recipe, {str(bert): situation_of(prepared_job)})):
+        for number, params in enumerate((arm.first(), drawn(arm, seed))):
+            settings = whole(arm, params, recipe, lambda asked: prepared(asked, rows).recipe)
+            tried = with_settings(recipe, settings | {"train.length": "2 epochs"})
+            file = tmp_path / f"{seed}-{number}.toml"
+            file.write_text(recipe_file.dump(tried))
+            run = tunesmith.fit(file, device="cpu", out=tmp_path / f"run-{seed}-{number}", quiet=True)
+            assert run.scores["valid"]["accuracy"]["value"] >= 0, arm.name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -32,7 +34,9 @@ def names(pretrained):
     return [stage.name for stage in pretrained.stages]
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2", "llama", "deberta-v2", "modernbert", "xlnet", "qwen3"])
+@pytest.mark.parametrize(
+    "family", ["bert", "distilbert", "gpt2", "llama", "deberta-v2", "modernbert", "xlnet", "qwen3"]
+)
 def test_the_library_loads_a_trimmed_text_model_with_the_same_stages_and_weights(family, tiny, tmp_path):
     folder = tiny(family)
     whole, pretrained = load(folder), trimmed(folder, 1)
@@ -78,9 +82,10 @@ def test_a_run_with_fewer_blocks_is_an_ordinary_run(tmp_path):
             out=tmp_path / head,
             quiet=True,
         )
-        loaded = tunesmith.load(run)
-        assert [stage.name for stage in loaded.net.stages] == ["stem", "block.0", "neck", "head"]
-        assert len(loaded.predict(["an apple"])) == 1
+        config = next(run.model.rglob("config.json") if head == "own" else run.model.glob("0_Transformer/config.json"))
+        assert json.loads(config.read_text())["num_hidden_layers"] == 1
+        assert [stage["stage"] for stage in run.drift["stages"]] == ["stem", "block.0", "neck"]
+        assert len(tunesmith.load(run).predict(["an apple"])) == 1
 
 
 @pytest.mark.parametrize("keep", [0, 3])
@@ -93,7 +98,9 @@ def test_all_blocks_are_kept_where_all_are_asked_for(tmp_path):
     assert names(trimmed(tiny_model(tmp_path / "bert"), 2)) == ["stem", "block.0", "block.1", "neck"]
 
 
-@pytest.mark.parametrize(("family", "reason"), [("bart", "not the end of one list"), ("xlm", "not the end of one list")])
+@pytest.mark.parametrize(
+    ("family", "reason"), [("bart", "not the end of one list"), ("xlm", "not the end of one list")]
+)
 def test_a_model_that_cannot_be_trimmed_says_so_and_is_left_as_it_was(family, reason, tiny):
     pretrained = load(tiny(family))
     before = names(pretrained), len(pretrained.body.state_dict())
