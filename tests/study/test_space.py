@@ -1,10 +1,9 @@
-"""The space of a search: its arms and ranges by task, rows and model; what a person fixes or asks; settings that train."""
+"""The space of a search: its arms and ranges by task, rows and model; what a person fixes or asks; what trains."""
 
 from __future__ import annotations
 
 import inspect
 import json
-import random
 from dataclasses import replace
 
 import optuna
@@ -371,7 +370,6 @@ def test_the_situation_is_read_off_a_prepared_job(rows, bert):
 
 @pytest.mark.slow
 def test_a_draw_of_every_arm_trains_from_its_recipe_file(rows, bert, tmp_path):
-    random.seed(0)
     lines = [f"{text},{label}" for text, label in zip(rows["text"], rows["label"], strict=True)]
     (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]))
     recipe = recipe_of(str(bert), data={"source": str(tmp_path / "rows.csv"), "split": "hash"})
