@@ -15,6 +15,8 @@ from tunesmith.models.loaders import transformers
 from tunesmith.models.loaders.processors import CALLING
 from tunesmith.models.pretrained import Origin, Pretrained
 from tunesmith.models.stages import find_stages
+from tunesmith.recipe.check import check_recipe
+from tunesmith.recipe.file import build
 from tunesmith.testing import tiny_image_model, tiny_model, tiny_rows
 
 
@@ -132,3 +134,10 @@ def test_a_network_of_no_library_is_refused():
     assert trim.least(pretrained) is None
     with pytest.raises(ModelError, match="only a model of the transformers library"):
         trim.edit(pretrained, keep=1)
+
+
+def test_an_old_score_is_not_asked_of_a_model_whose_old_head_lost_its_blocks():
+    tree = {"data": "new.csv", "model": {"name": "old", "edits": {"trim": {"keep": 1}}}}
+    check_recipe(build(tree))
+    with pytest.raises(RecipeError, match="takes out blocks on which the head"):
+        check_recipe(build(tree | {"evaluate": {"source_task": "old.csv"}}))
