@@ -224,6 +224,11 @@ def test_an_option_is_drawn_only_beside_the_choice_that_has_it():
         assert ("train.optimizer.momentum" in params) == (name == "sgd")
         assert ("train.optimizer.betas" in params) == (name == "adamw")
         assert ("model.head.dropout" in params) == ("pooled" in params["model.head"])
+        assert params.keys() <= arm.distributions().keys()
+    order = list(arm.distributions())
+    assert order.index("train.optimizer") < order.index("train.optimizer.momentum")
+    stray = {"train.optimizer": "adamw", "train.optimizer.momentum": 0.9}
+    assert "train.optimizer.momentum" not in whole(arm, stray, recipe_of(), filled), "it would have no effect"
     few = arm.within(30)
     assert "train.optimizer" not in {r.path for r in few.ranges}
     assert "train.optimizer.weight_decay" in few.first(), "AdamW is the default, and has one"

@@ -111,15 +111,26 @@ class Arm:
         """Path -> what `suggest` draws of each range; a range that would have no effect beside what is drawn before it
         is not asked for."""
         drawn: dict[str, Any] = {}
-        for asked in sorted(self.ranges, key=lambda r: bool(r.only)):
-            if self.has_effect(asked, drawn):
+        for asked in self._ordered():
+            if self.applies(asked.path, drawn):
                 drawn[asked.path] = suggest(asked)
         return drawn
 
-    def has_effect(self, asked: Range, drawn: Mapping[str, Any]) -> bool:
-        """Whether the range is one beside the choices that are drawn."""
-        above = next((r for r in self.ranges if r.path == asked.above), None)
-        return not asked.only or above is None or name_of(above.value(drawn[above.path])) in asked.only
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Path -> the range as Optuna knows it; a choice stands before its options."""
+        return {asked.path: distribution(asked) for asked in self._ordered()}
+
+    def applies(self, path: str, drawn: Mapping[str, Any]) -> bool:
+        """Whether the range of a path has an effect beside the choices that are drawn."""
+        ranges = {r.path: r for r in self.ranges}
+        asked = ranges[path]
+        above = ranges.get(asked.above)
+        if not asked.only or above is None:
+            return True
+        return name_of(above.value(drawn.get(above.path, above.first()))) in asked.only
+
+    def _ordered(self) -> list[Range]:
+        return sorted(self.ranges, key=lambda r: bool(r.only))
 
     def first(self) -> dict[str, Any]:
         """The draw of the first trial: the published defaults."""
@@ -152,7 +163,7 @@ def whole(arm: Arm, params: Mapping[str, Any], recipe: Recipe, fill: Callable[[R
 
     `params`: what was drawn of the arm's ranges. `fill` gives a recipe with every "auto" that facts decide (see
     `recipe/resolve.py`): a multiple is of the rate that is published for this very optimizer, batch and phase."""
-    drawn = [(r, params[r.path]) for r in arm.ranges if r.path in params and arm.has_effect(r, params)]
+    drawn = [(r, params[r.path]) for r in arm.ranges if r.path in params and arm.applies(r.path, params)]
     rates = [(r, number) for r, number in drawn if covers([RATE], r.path)]
     relative = [(r, number) for r, number in drawn if r.relative and not covers([RATE], r.path)]
     settings = dict(arm.settings)
