@@ -250,7 +250,7 @@ def halved(keeps_attrs: bool) -> tuple[list[Record], list[int]]:
 def test_bad_trials_are_given_up_at_the_first_rung_though_the_study_is_rebuilt_each_time():
     records, given_up = halved(keeps_attrs=True)
     assert set(range(4, 16)) <= set(given_up) and 1 not in given_up
-    assert all(record.reports[-1][0] == 1 for record in records[3:])
+    assert all(record.reports[-1][0] == 2 for record in records[3:])
 
 
 def test_without_the_attributes_nothing_would_be_given_up():
@@ -259,9 +259,9 @@ def test_without_the_attributes_nothing_would_be_given_up():
 
 
 def test_only_the_rungs_of_its_own_arm_and_of_trials_count_against_a_trial():
-    record = trial(9, DEFAULTS, state="running", reports=((1, 0.2),))
+    record = trial(9, DEFAULTS, state="running", reports=((2, 0.2),))
     better = [
-        trial(n, DEFAULTS, state="pruned", reports=((1, 0.9),), system_attrs={"completed_rung_0": 0.9})
+        trial(n, DEFAULTS, state="pruned", reports=((2, 0.9),), system_attrs={"completed_rung_0": 0.9})
         for n in range(4)
     ]
     assert prune(better, record, "maximize")[0]
@@ -272,11 +272,11 @@ def test_only_the_rungs_of_its_own_arm_and_of_trials_count_against_a_trial():
 
 def test_a_trial_begun_anew_does_not_compete_with_what_it_was():
     was = trial(1, DEFAULTS, state="running", system_attrs={"completed_rung_0": 0.9})
-    assert not prune([was], replace(was, reports=((1, 0.5),), system_attrs={}), "maximize")[0]
+    assert not prune([was], replace(was, reports=((2, 0.5),), system_attrs={}), "maximize")[0]
 
 
 def test_a_trial_may_be_judged_whatever_its_state_says():
-    record = trial(1, DEFAULTS, state="done", value=0.5, reports=((1, 0.5),))
+    record = trial(1, DEFAULTS, state="done", value=0.5, reports=((2, 0.5),))
     assert prune([], record, "maximize") == (False, {"completed_rung_0": 0.5})
 
 
@@ -298,7 +298,7 @@ def test_a_score_that_is_no_number_is_given_up():
 def test_the_question_changes_neither_the_record_nor_optunas_settings_and_says_nothing(
     capfd: pytest.CaptureFixture[str],
 ):
-    record = trial(1, DEFAULTS, state="running", reports=((1, 0.5),))
+    record = trial(1, DEFAULTS, state="running", reports=((2, 0.5),))
     before = optuna.logging.get_verbosity()
     try:
         optuna.logging.set_verbosity(optuna.logging.INFO)
@@ -325,18 +325,18 @@ def mixed() -> list[Record]:
     }
     lora = {"arm": "lora", "ranges": wide}
     return [
-        trial(1, DEFAULTS, state="done", value=0.8, reports=((1, 0.7), (9, 0.8)), seconds=60.0, low=0.7, high=0.9),
+        trial(1, DEFAULTS, state="done", value=0.8, reports=((2, 0.7), (9, 0.8)), seconds=60.0, low=0.7, high=0.9),
         trial(
             2,
             {"train.lr": 0.02, "rank": 100, "train.batch": 5},
             **lora,
             state="pruned",
-            reports=((1, 0.4),),
+            reports=((2, 0.4),),
             why="late",
         ),
-        trial(3, {"train.lr": 0.05}, **lora, state="failed", reports=((1, 0.3),), why="collapsed"),
-        trial(4, {"train.lr": 0.1}, **lora, state="stopped", reports=((1, 0.3), (2, 0.6))),
-        trial(5, {"train.lr": 0.1}, **lora, state="running", reports=((1, 0.3),)),
+        trial(3, {"train.lr": 0.05}, **lora, state="failed", reports=((2, 0.3),), why="collapsed"),
+        trial(4, {"train.lr": 0.1}, **lora, state="stopped", reports=((2, 0.3), (2, 0.6))),
+        trial(5, {"train.lr": 0.1}, **lora, state="running", reports=((2, 0.3),)),
         trial(6, {"train.lr": 0.1}, **lora, state="waiting", began=0.0),
         trial(7, DEFAULTS, state="done", value=0.99, role="finalist"),
     ]

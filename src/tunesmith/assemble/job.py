@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -215,8 +215,12 @@ def plan_of(recipe: Recipe, pretrained: Pretrained, strategy: Choice | None = No
 
 def apply_edits(recipe: Recipe, pretrained: Pretrained) -> None:
     """Change the network as the recipe, then the strategy, ask; what an edit draws follows the seed."""
-    edits = [Edit(name, options) for name, options in recipe.model.edits.items()]
-    for number, edit in enumerate([*edits, *plan_of(recipe, pretrained).edits]):
+
+    def edits() -> Iterator[Edit]:
+        yield from (Edit(name, options) for name, options in recipe.model.edits.items())
+        yield from plan_of(recipe, pretrained).edits  # Of the stages that the recipe's own edits have left.
+
+    for number, edit in enumerate(edits()):
         seed_everything(fold(recipe.seed, "edit", number, edit.name))
         homes = pretrained.homes()
         plugins.get("edit", edit.name)(pretrained, **edit.options)

@@ -18,6 +18,7 @@ from tunesmith.errors import DataError, ModelError
 from tunesmith.evaluation.intervals import shown
 from tunesmith.evaluation.perplexity import perplexity
 from tunesmith.evaluation.similarity import distance, linear_cka, stage_features
+from tunesmith.models.edits import trim
 from tunesmith.models.loaders import named
 from tunesmith.models.loaders.language import LanguageModel, load_language_model
 from tunesmith.models.stages import Stage
@@ -43,6 +44,9 @@ def of_stages(job: Job, tuned: Loaded) -> dict[str, Any]:
         pretrained, _ = opened.opened(job.recipe, job.objects, job.rows, job.encoder)
     except ModelError as error:
         return {"stages": [], "skipped": f"the pretrained model is gone: {error}"}
+    if "trim" in job.recipe.model.edits:
+        # Blocks that were taken out have not moved: the rest is compared with the rest.
+        trim.edit(pretrained, **job.recipe.model.edits["trim"])
     was = Tunable(pretrained, job.head.name, job.head.options, job.rows.target.num_outputs)
     start, end = (
         {name: tensor.cpu() for name, tensor in body.weights.items()} for body in (pretrained, tuned.pretrained)
@@ -121,6 +125,8 @@ def of_language(job: Job, tuned: Loaded) -> dict[str, Any]:
 def language_model(job: Job) -> LanguageModel:
     """The checkpoint that the recipe begins with, with its language modelling head; ModelError where it has none."""
     model = job.recipe.model
+    if "trim" in model.edits:
+        raise ModelError("has fewer blocks than its language modelling head was trained on", where=model.name)
     if job.objects.model is not None or named.matches(model.name) or is_run(Path(model.name)):
         raise ModelError("has no language modelling head", where=model.name)
     return load_language_model(model.name, job.pretrained, revision=model.revision, trust=model.trust)

@@ -179,6 +179,9 @@ def _forgetting(recipe: Recipe, where: str) -> list[Problem]:
     if source is not None and recipe.model.name.startswith("new:"):
         what = '"evaluate.source_task" asks what the model could do before, and it is not pretrained'
         problems.append(Problem(what, where, "leave it out, or give the Run that could do it as model.name"))
+    if source is not None and "trim" in recipe.model.edits:
+        what = '"model.edits.trim" takes out blocks on which the head for "evaluate.source_task" stands'
+        problems.append(Problem(what, where, "leave one of the two out"))
     if keep is None:
         return problems
     if source is None:

@@ -72,7 +72,8 @@ def _check_path(path: str, recipe: Recipe) -> None:
     free = covers([RATE], path) or (covers(["model.options"], path) and not recipe.model.name.startswith("new:"))
     if path in known or (free and path.count(".") == 2):
         return
-    if covers(_fields(Recipe), path) and not covers(known, path) and path not in CHOICES:
+    fields = {*_fields(Recipe)} - {*FIELDS, "model.options", "model.edits"}
+    if covers(fields, path):
         remedy = "leave it out of search.space, and set the field itself; what may be searched: docs/space.md"
         raise RecipeError("no search changes this: trials would not be judged alike", where=_where(path), remedy=remedy)
     raise RecipeError("is no field or option of a recipe", where=_where(path), remedy=nearest(path, known))

@@ -33,8 +33,9 @@ Direction = Literal["maximize", "minimize"]
 
 NINTHS = 9
 """A trial reports in ninths of its length."""
-REDUCTION = 3
-"""One in so many goes on from a rung, and the next rung is so many times as far: the rungs are 1, 3 and the end."""
+FIRST_RUNG, REDUCTION = 2, 2
+"""One in so many goes on from a rung, and the next rung is so many times as far: the rungs are 2, 4 and 8. The first
+lies behind a warm-up of a tenth, in which a trial shows little of what it will be."""
 NUM_STARTUP_TRIALS = 5
 """So many trials of an arm, its defaults first, come before the sampler learns; Optuna's ten are half of a budget."""
 NUM_ASKS = 10
@@ -98,12 +99,12 @@ def propose(
 def prune(records: Sequence[Record], record: Record, direction: Direction) -> tuple[bool, dict[str, Any]]:
     """Whether `record` is to be given up after its last report, and the `system_attrs` that it must bear from now on.
 
-    Asynchronous successive halving within its arm (Li et al. 2020): after a ninth and after a third of its length a
-    trial goes on if it is among the best third of those that came as far. One at its end is never given up.
+    Asynchronous successive halving within its arm (Li et al. 2020): after two, four and eight ninths of its length a
+    trial goes on if it is in the better half of those that came as far. One at its end is never given up.
     """
     if not record.reports or record.reports[-1][0] >= NINTHS:
         return False, record.system_attrs
-    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=FIRST_RUNG, reduction_factor=REDUCTION)
     study = optuna.create_study(direction=direction, pruner=pruner)
     others = [other for other in _of_arm(records, record.arm) if other.number != record.number]
     study.add_trials([_lesson(other, {}) for other in [*others, replace(record, state="running")]])

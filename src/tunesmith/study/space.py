@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tunesmith.duration import Duration
 from tunesmith.recipe import file as recipe_file
-from tunesmith.recipe.check import name_choices
+from tunesmith.recipe.check import CHOICES, name_choices
 from tunesmith.recipe.schema import Recipe
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["parameters", "architecture", "training"]
 TRIALS_PER_RANGE = 3
 """So many trials must fit for each range that is searched; ranges of less weight keep their defaults."""
-RATE, LENGTH, EDITS = "train.lr", "train.length", "model.edits."
+RATE, EDITS = "train.lr", "model.edits"
 
 KINDS: dict[str, Kind] = {
     "model.edits.dropout": "parameters",
@@ -111,15 +111,26 @@ class Arm:
         """Path -> what `suggest` draws of each range; a range that would have no effect beside what is drawn before it
         is not asked for."""
         drawn: dict[str, Any] = {}
-        for asked in sorted(self.ranges, key=lambda r: bool(r.only)):
-            if self.has_effect(asked, drawn):
+        for asked in self._ordered():
+            if self.applies(asked.path, drawn):
                 drawn[asked.path] = suggest(asked)
         return drawn
 
-    def has_effect(self, asked: Range, drawn: Mapping[str, Any]) -> bool:
-        """Whether the range is one beside the choices that are drawn."""
-        above = next((r for r in self.ranges if r.path == asked.above), None)
-        return not asked.only or above is None or name_of(above.value(drawn[above.path])) in asked.only
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Path -> the range as Optuna knows it; a choice stands before its options."""
+        return {asked.path: distribution(asked) for asked in self._ordered()}
+
+    def applies(self, path: str, drawn: Mapping[str, Any]) -> bool:
+        """Whether the range of a path has an effect beside the choices that are drawn."""
+        ranges = {r.path: r for r in self.ranges}
+        asked = ranges[path]
+        above = ranges.get(asked.above)
+        if not asked.only or above is None:
+            return True
+        return name_of(above.value(drawn.get(above.path, above.first()))) in asked.only
+
+    def _ordered(self) -> list[Range]:
+        return sorted(self.ranges, key=lambda r: bool(r.only))
 
     def first(self) -> dict[str, Any]:
         """The draw of the first trial: the published defaults."""
@@ -152,13 +163,14 @@ def whole(arm: Arm, params: Mapping[str, Any], recipe: Recipe, fill: Callable[[R
 
     `params`: what was drawn of the arm's ranges. `fill` gives a recipe with every "auto" that facts decide (see
     `recipe/resolve.py`): a multiple is of the rate that is published for this very optimizer, batch and phase."""
-    drawn = [(r, params[r.path]) for r in arm.ranges if r.path in params and arm.has_effect(r, params)]
+    drawn = [(r, params[r.path]) for r in arm.ranges if r.path in params and arm.applies(r.path, params)]
     rates = [(r, number) for r, number in drawn if covers([RATE], r.path)]
     relative = [(r, number) for r, number in drawn if r.relative and not covers([RATE], r.path)]
     settings = dict(arm.settings)
-    plain = {r.path: r.value(found) for r, found in drawn if not r.relative and not covers([RATE], r.path)}
-    # An edit that is not made is left out: a table of edits holds no "none".
-    settings |= {path: value for path, value in plain.items() if value is not None or not path.startswith(EDITS)}
+    plain = [(r, r.value(found)) for r, found in drawn if not r.relative and not covers([RATE], r.path)]
+    # An edit that is not made and an option that is not given are left out.
+    inner = (*CHOICES, EDITS)
+    settings |= {r.path: value for r, value in plain if value is not None or r.above not in inner}
     if rates or relative:
         resolved = fill(with_settings(recipe, settings))
         settings |= {r.path: _times(_get(resolved, r.path), number) for r, number in relative}
@@ -170,7 +182,7 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """The recipe with these fields set: path -> value; RecipeError where one does not fit."""
     tree: dict[str, Any] = recipe.model_dump(exclude_unset=True)
     # What lies above first; and blocks that go have gone before another edit looks for the top one.
-    for path in sorted(settings, key=lambda path: (not path.startswith(f"{EDITS}trim"), path.count("."))):
+    for path in sorted(settings, key=lambda path: (not path.startswith(f"{EDITS}.trim"), path.count("."))):
         recipe_file.put(tree, path, copy.deepcopy(settings[path]))
     return recipe_file.build(name_choices(tree))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 from filelock import FileLock
+from optuna.distributions import distribution_to_json
 
 from tunesmith.assemble.job import Job
 from tunesmith.delivery import folder
@@ -20,7 +21,7 @@ from tunesmith.study import costs, gain, winner
 from tunesmith.study.earlier import Advice
 from tunesmith.study.proposals import propose, prune
 from tunesmith.study.record import Record
-from tunesmith.study.space import Arm, distribution, whole
+from tunesmith.study.space import Arm, whole
 from tunesmith.study.study import Study
 from tunesmith.study.trial import Trained, run_trial
 from tunesmith.study.workbench import Workbench
@@ -127,22 +128,20 @@ class Worker:
         """A trial of an arm, of the few ranges that so many trials as fit can tell anything of."""
         fitting = max(1, int(self.study.budget / (2 * gain.likely_seconds(seconds, gain.FEW))))
         arm = arm.within(fitting)
-        by_path = {asked.path: asked for asked in arm.ranges}
+        distributions = arm.distributions()
         params = propose(
             trials,
             arm.name,
-            {path: distribution(asked) for path, asked in by_path.items()},
+            distributions,
             arm.first() | (self.advice[arm.name].params if arm.name in self.advice else {}),
             direction=self.direction,
             seed=self.bench.recipe.seed,
-            applies=lambda path, drawn: arm.has_effect(by_path[path], drawn),
+            applies=arm.applies,
         )
         if params is None:
             return None
         settings = whole(arm, params, self.bench.recipe, self.bench.filled)
-        from optuna.distributions import distribution_to_json
-
-        texts = {path: distribution_to_json(distribution(by_path[path])) for path in params}
+        texts = {path: distribution_to_json(distributions[path]) for path in params}
         return Record(0, arm.name, params, settings, texts, seed=self.bench.recipe.seed)
 
     def run(self, record: Record) -> None:
