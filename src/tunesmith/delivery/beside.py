@@ -136,10 +136,10 @@ def answers(job: Job, name: str, train: np.ndarray, asked: np.ndarray, untouched
         read = getattr(job.encoder, what)
         known, wanted = (read(job.rows.table, job.rows.inputs, rows) for rows in (train, asked))
     categorical = getattr(job.encoder, "categorical", ())
-    asked = Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical)
+    rows_told = Learnable(known, job.rows.codes[train], wanted, job.rows.target, categorical)
     # Over few rows more threads wait for each other longer than they work.
     with threadpool_limits(1) if len(train) <= FEW_ROWS else contextlib.nullcontext():
-        return np.asarray(learn(asked))
+        return np.asarray(learn(rows_told))
 
 
 def _answers_for(job: Job, part: str, rows: np.ndarray, name: str, untouched: Frozen | None) -> np.ndarray:

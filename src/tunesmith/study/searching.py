@@ -24,6 +24,7 @@ from tunesmith.study import earlier, finalists, findings, study, winner, workers
 from tunesmith.study.arms import arms_of, backbones
 from tunesmith.study.finalists import Final
 from tunesmith.study.record import Record
+from tunesmith.study.several import told_once
 from tunesmith.study.workbench import Workbench, open_workbench
 from tunesmith.study.worker import Worker
 from tunesmith.training import machine
@@ -57,7 +58,7 @@ def run_search(
         led = study.begin(with_places(recipe, objects), out, began)
     else:
         led = study.reopen(resume, began)
-    recipe = led.recipe
+    recipe, tell = led.recipe, told_once(tell)
     tell(f"search folder: {led.path} (budget {recipe.search.budget}, {led.used:.0f} s of it are used)")
     with contextlib.closing(machine.start(recipe.train.device, recipe.train.precision)) as place, terminable():
         try:

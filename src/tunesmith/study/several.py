@@ -74,7 +74,7 @@ def fit_several(
 ) -> Run:
     """Run each of several, then the delivered model. With `resume`, Runs that are done are kept, one that was begun
     goes on, and the others follow."""
-    tell = _once(tell if is_first() else _nothing)
+    tell = told_once(tell if is_first() else _nothing)
     # The ranks stay together over all runs: one that is ahead would join a group that the first is about to leave.
     with contextlib.closing(machine.start(recipe.train.device, recipe.train.precision)):
         run, found = _fit_others(several, recipe, objects, out=out, resume=resume, tell=tell, quiet=quiet)
@@ -127,7 +127,7 @@ def _fitted(recipe: Recipe, objects: Objects, run: Run, first: bool, quiet: bool
     return run
 
 
-def _once(tell: Tell) -> Tell:
+def told_once(tell: Tell) -> Tell:
     """Tells each line once, however often the rows are opened."""
     told = set[str]()
 

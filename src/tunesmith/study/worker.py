@@ -141,6 +141,8 @@ class Worker:
         if params is None:
             return None
         settings = whole(arm, params, self.bench.recipe, self.bench.filled)
+        own = self.bench.recipe.objective.name
+        settings = {path: value for path, value in settings.items() if (path, value) != ("objective", own)}
         texts = {path: distribution_to_json(distributions[path]) for path in params}
         return Record(0, arm.name, params, settings, texts, seed=self.bench.recipe.seed)
 
