@@ -57,7 +57,7 @@ def write(worker: Worker, final: Final, run: Run, taken: Sequence[str], tell: Te
         name=led.path.resolve().name,
         metric=metric,
         rising=rises,
-        baseline=bench.baselines.get("frozen_logistic", bench.baselines.get("frozen_ridge")),
+        baseline=bench.measured.baselines.get("frozen_logistic", bench.measured.baselines.get("frozen_ridge")),
         tell=tell,
     )
     for line in leaderboard.lines(found):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from tunesmith.assemble.job import with_places
 from tunesmith.assemble.rows import Objects
+from tunesmith.delivery import folder
 from tunesmith.errors import DataError, Interrupted
 from tunesmith.evaluation.predict import outputs_of
 from tunesmith.files import remove_folder, sweep
@@ -22,9 +23,11 @@ from tunesmith.run import STUDY, Run
 from tunesmith.signals import terminable
 from tunesmith.study import earlier, finalists, findings, study, winner, workers
 from tunesmith.study.arms import arms_of, backbones
+from tunesmith.study.asked_space import asked_space
 from tunesmith.study.finalists import Final
 from tunesmith.study.record import Record
 from tunesmith.study.several import told_once
+from tunesmith.study.study import Study
 from tunesmith.study.workbench import Workbench, open_workbench
 from tunesmith.study.worker import Worker
 from tunesmith.training import machine
@@ -51,19 +54,21 @@ def run_search(
     """Search as the recipe says, or as that of `resume`, and return the Run of the winner; time counts from `since`.
 
     Ctrl-C ends the search with the best so far; a search that was killed is continued with `resume`."""
-    began = time.time() if since is None else since
-    if resume is None:
-        assert recipe is not None
-        check_recipe(recipe)
-        led = study.begin(with_places(recipe, objects), out, began)
-    else:
+    began, tell = time.time() if since is None else since, told_once(tell)
+    led = None
+    if resume is not None:
         led = study.reopen(resume, began)
-    recipe, tell = led.recipe, told_once(tell)
-    tell(f"search folder: {led.path} (budget {recipe.search.budget}, {led.used:.0f} s of it are used)")
+        recipe = led.recipe
+    assert recipe is not None
+    check_recipe(recipe)
+    asked_space(recipe)
     with contextlib.closing(machine.start(recipe.train.device, recipe.train.precision)) as place, terminable():
         try:
-            bench = open_workbench(recipe, objects, place, tell)
+            bench = open_workbench(recipe, objects, place, tell, led.measured if led else None)
             arms = arms_of(recipe, bench.situations(backbones(recipe)))
+            led = led or study.begin(with_places(recipe, objects), out, began)
+            led.settle(folder.fingerprint(bench.job)["rows"], asdict(bench.measured))
+            tell(f"search folder: {led.path} (budget {recipe.search.budget}, {led.used:.0f} s of it are used)")
             worker = Worker(led, bench, arms, tell, _delivery(bench))
             if recipe.search.earlier:
                 worker.advise(earlier.advice(findings.alike(bench), [arm.name for arm in arms], tell))
@@ -71,12 +76,18 @@ def run_search(
             final = _final(worker, interrupted, tell)
             run = _deliver(worker, final, interrupted, tell, quiet)
         except KeyboardInterrupt as error:
-            again = f"interrupted; continue with: tunesmith search --resume {led.path}"
-            best = f"; the best so far can be used: {led.path / 'best'}" if (led.path / "best").is_dir() else ""
-            raise Interrupted(again + best, getattr(error, "code", 130)) from None
+            raise Interrupted(_how_to_go_on(led), getattr(error, "code", 130)) from None
     if interrupted:
         raise Interrupted(f"ended early, as asked; the best model so far is the Run {run.path}", 130)
     return run
+
+
+def _how_to_go_on(led: Study | None) -> str:
+    """What is told of a search that was stopped."""
+    if led is None:
+        return "interrupted before the first trial"
+    best = f"; the best so far can be used: {led.path / 'best'}" if (led.path / "best").is_dir() else ""
+    return f"interrupted; continue with: tunesmith search --resume {led.path}{best}"
 
 
 def _search(worker: Worker, tell: Tell) -> bool:
@@ -143,7 +154,7 @@ def _not_refit(worker: Worker, record: Record, interrupted: bool, left: float) -
         return "the search was ended"
     if not bench.may_refit:
         return "its valid rows were set aside by you"
-    if not (bench.more_rows or bench.whole.cross_validated):
+    if not (bench.measured.more_rows or bench.whole.cross_validated):
         return "more rows do not help here"
     if record.seconds * 1.3 > left:
         return f"no time to train it once more on all rows ({record.seconds:.0f} s, {max(0.0, left):.0f} s are left)"
@@ -173,12 +184,12 @@ def _delivery(bench: Workbench) -> float:
     """Seconds to judge the winner beside its baselines, save it and write its report."""
     split = bench.rows.split
     rows = len(split.test) + 2 * len(split.valid)
-    return REPORT_SECONDS + TIMES * bench.baseline_seconds + 1.5 * rows * bench.row_seconds
+    return REPORT_SECONDS + TIMES * bench.measured.baseline_seconds + 1.5 * rows * bench.measured.row_seconds
 
 
-def _clear(folder: Path) -> None:
+def _clear(place: Path) -> None:
     """Remove what an earlier delivery, that was killed, left of a Run."""
-    sweep(folder)
-    for path in folder.iterdir():
+    sweep(place)
+    for path in place.iterdir():
         if path.name not in STUDY:
             remove_folder(path) if path.is_dir() else path.unlink()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tunesmith.duration import seconds_of
-from tunesmith.errors import TunesmithError
+from tunesmith.errors import DataError, TunesmithError
 from tunesmith.files import write_json
 from tunesmith.recipe import file as recipe_file
 from tunesmith.recipe.schema import Recipe
@@ -70,6 +71,20 @@ class Study:
         path = self.path / "search.json"
         known = _noted(self.path) if path.is_file() else {}
         write_json(path, known | {"used": round(self.used, 2)} | fields)
+
+    @property
+    def measured(self) -> dict[str, Any] | None:
+        """What the process that leads measured for all, once it has."""
+        return _noted(self.path).get("measured")
+
+    def settle(self, rows: str, measured: Mapping[str, Any]) -> None:
+        """Write down which rows these are, and what was measured on them; DataError where the search began with
+        others."""
+        known = _noted(self.path).get("rows")
+        if known not in (None, rows):
+            what = "cannot continue: there are other rows than when the search began"
+            raise DataError(what, where=str(self.path))
+        self.note(rows=rows, measured=measured)
 
     @property
     def searching(self) -> bool:

@@ -49,8 +49,8 @@ class Follower:
     """The moment (`time.time()`) at which it must end."""
     length: int
     """Steps of one split."""
-    tell: Callable[[Record], bool]
-    """Takes the record after each further ninth; whether it is to be pruned."""
+    tell: Callable[[Record], Record]
+    """Takes the record after each further ninth, and gives it back, pruned if it is not worth it."""
     beat: Callable[[Record], None]
     alone: bool = True
     """Whether there is one split: of several only whole ones are reported."""
@@ -71,13 +71,12 @@ class Follower:
         return self.record.state != "running"
 
     def report(self, share: float, value: float) -> None:
-        """Tell the score that was reached by a share of the whole length; a trial that is not worth it is pruned."""
+        """Tell the score that was reached by a share of the whole length."""
         ninths = int(NINTHS * share + 1e-9)
         if ninths <= (self.record.reports[-1][0] if self.record.reports else 0):
             return
         self.record = replace(self.record, reports=(*self.record.reports, (ninths, value)))
-        if ninths < NINTHS and self.tell(self.record):
-            self.record = replace(self.record, state="pruned", why=f"pruned at {ninths}/{NINTHS} of its length")
+        self.record = self.tell(self.record)
 
 
 def run_trial(
@@ -86,7 +85,7 @@ def run_trial(
     job: Job,
     *,
     until: float,
-    tell: Callable[[Record], bool],
+    tell: Callable[[Record], Record],
     beat: Callable[[Record], None],
     keep: Callable[[Trained], None],
 ) -> Record:

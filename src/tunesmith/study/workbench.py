@@ -41,6 +41,20 @@ SPLITS = ("auto", "hash", "stratified", "random")
 """Splits made by lot, whose valid rows may train the winner in the end: what a person set aside by name may not."""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What is measured once for all workers of a search, and noted for those who come later."""
+
+    row_seconds: float
+    """One pass of a row through the whole net, forward."""
+    baselines: dict[str, float]
+    """What each baseline scores on the valid rows."""
+    baseline_seconds: float
+    """What learning and asking them took."""
+    more_rows: bool
+    """Whether a simple model of the rows is better with all of them than with fewer."""
+
+
 @dataclass
 class Workbench:
     """The rows of a search, `whole` as the recipe splits them, and what was measured on them for all trials."""
@@ -53,15 +67,7 @@ class Workbench:
     """The rows with the split that a trial is trained on; where rows are few several, which hold out each row once."""
     job: Job
     """That of the recipe as it was asked for, with its head."""
-    untouched: Frozen | None
-    row_seconds: float
-    """One pass of a row through the whole net, forward."""
-    baselines: dict[str, float]
-    """What each baseline scores on the valid rows."""
-    baseline_seconds: float
-    """What learning and asking them took."""
-    more_rows: bool
-    """Whether a simple model of the rows is better with all of them than with fewer."""
+    measured: Measured
     heads: dict[str, Choice] = field(default_factory=dict)
     """Of each backbone the head that was measured, as the recipe writes it."""
 
@@ -114,9 +120,11 @@ class Workbench:
         return replace(self.job, recipe=recipe, head=head or self.heads[self.job.recipe.model.name])
 
 
-def open_workbench(recipe: Recipe, objects: Objects, machine: Machine, tell: Tell) -> Workbench:
+def open_workbench(
+    recipe: Recipe, objects: Objects, machine: Machine, tell: Tell, known: Mapping[str, Any] | None = None
+) -> Workbench:
     """Read the rows, set some aside to choose by, and measure what all trials share: the head, the seconds of a row,
-    what the baselines score."""
+    what the baselines score; of that what is `known` is not measured again."""
     whole = open_rows(recipe, objects, opened.reads(recipe, objects))
     splits = splits_of(recipe, objects, whole)
     recipe = recipe.model_copy(update={"search": Search()})
@@ -124,27 +132,19 @@ def open_workbench(recipe: Recipe, objects: Objects, machine: Machine, tell: Tel
     head = choices.with_head(job, tell)[0].head
     assert head is not None
     job = replace(job, head=head)
+    measured = Measured(**known) if known else _measured(job, splits)
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in measured.baselines.items())
+    tell(f"baselines, valid {job.select}: {shown}")
+    heads = {job.recipe.model.name: head}
+    return Workbench(recipe, objects, machine, whole, splits, job, measured, heads)
+
+
+def _measured(job: Job, splits: Sequence[Rows]) -> Measured:
     untouched = frozen(job)
     started = time.perf_counter()
     baselines = _baselines(job, splits, untouched)
-    baseline_seconds = time.perf_counter() - started
-    bench = Workbench(
-        recipe=recipe,
-        objects=objects,
-        machine=machine,
-        whole=whole,
-        splits=splits,
-        job=job,
-        untouched=untouched,
-        row_seconds=_row_seconds(job),
-        baselines=baselines,
-        baseline_seconds=baseline_seconds,
-        more_rows=bool(rows_curve(job, untouched)["gain"]),
-        heads={job.recipe.model.name: head},
-    )
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in bench.baselines.items())
-    tell(f"baselines, valid {job.select}: {shown}")
-    return bench
+    seconds = time.perf_counter() - started
+    return Measured(_row_seconds(job), baselines, seconds, bool(rows_curve(job, untouched)["gain"]))
 
 
 def may_refit(recipe: Recipe, objects: Objects, whole: Rows) -> bool:

@@ -157,7 +157,7 @@ class Worker:
         head = {"name": job.head.name, **job.head.options} if job.head.options else job.head.name
         records = self.study.records.all()
         work = costs.work_of(job)
-        reckoned = costs.reckoned(work, self.bench.row_seconds, OVERHEAD)
+        reckoned = costs.reckoned(work, self.bench.measured.row_seconds, OVERHEAD)
         predicted = costs.corrected(reckoned, record.arm, records)
         record = replace(record, predicted=round(predicted, 3), settings={**record.settings, "model.head": head})
         record = replace(record, cost={"reckoned": reckoned, "trained": float(work.trained)})
@@ -166,9 +166,7 @@ class Worker:
             self.study.records.put(replace(record, state="stopped", why=why))
             return
         self.study.records.put(record)
-        done = run_trial(
-            self.bench, record, job, until=until, tell=self._to_be_pruned, beat=self._beat, keep=self._keep
-        )
+        done = run_trial(self.bench, record, job, until=until, tell=self._pruned, beat=self._beat, keep=self._keep)
         self.study.records.put(done)
         self._told(done)
 
@@ -192,10 +190,14 @@ class Worker:
             return f"not begun: it would need {disk / 1e9:.1f} GB on disk, and may have {max(0, free) / 1e9:.1f}"
         return None
 
-    def _to_be_pruned(self, record: Record) -> bool:
+    def _pruned(self, record: Record) -> Record:
+        """The record after a report: with what Optuna wants to know again, and pruned where others were better."""
         given_up, attrs = prune(self.study.records.all(), record, self.direction)
-        self.study.records.put(replace(record, system_attrs=attrs))
-        return given_up
+        record = replace(record, system_attrs=attrs)
+        self.study.records.put(record)
+        if not given_up:
+            return record
+        return replace(record, state="pruned", why=f"pruned after {record.reports[-1][0]} ninths of its length")
 
     def _beat(self, record: Record) -> None:
         self.study.records.beat(record)
@@ -231,11 +233,11 @@ class Worker:
                 self.works[arm.name] = costs.work_of(self.bench.job)
         work = self.works[arm.name]
         assert work is not None
-        return costs.reckoned(work, self.bench.row_seconds, OVERHEAD)
+        return costs.reckoned(work, self.bench.measured.row_seconds, OVERHEAD)
 
     def _baseline(self, top: float | None) -> float:
         """The best baseline that learns from rows, from which an arm's promise counts."""
-        known = list(self.bench.baselines.values())
+        known = list(self.bench.measured.baselines.values())
         if not known:
             return top if top is not None else 0.0
         return max(known) if rising(self.bench.job.select) else min(known)

@@ -36,7 +36,7 @@ def join(path: Path | str, tell: Tell) -> int:
     joined = study.follow(path)
     recipe = joined.recipe
     with contextlib.closing(machine.start(recipe.train.device, recipe.train.precision)) as place:
-        bench = open_workbench(recipe, Objects(), place, _nothing)
+        bench = open_workbench(recipe, Objects(), place, _nothing, joined.measured)
         worker = Worker(joined, bench, arms_of(recipe, bench.situations(backbones(recipe))), tell, 0.0)
         worker.work()
     tell(f"{worker.num_run} trials were run here: {worker.ended}")
