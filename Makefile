@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two workers on two cores; tests of one file share what they trained (tests/conftest.py gives each worker one thread).
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo check test slow torchvision trackers docs bench clean
+.PHONY: demo check test slow torchvision trackers ray docs bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/tunesmith demo
@@ -51,11 +51,23 @@ trackers: .venv-trackers/stamp
 	  -e ".[mlflow,tensorboard,trackio,wandb]"
 	@touch $@
 
+# Ray has an environment on top of .venv too: it is large, and few need it.
+ray: .venv-ray/stamp
+	.venv-ray/bin/python -m pytest tests/journeys/test_ray.py
+
+.venv-ray/stamp: .venv/test.stamp
+	@$(BIN)/python -m venv .venv-ray
+	@echo "Installing Ray into .venv-ray (250 MB) ..."
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > below.pth
+	@mv below.pth $$(.venv-ray/bin/python -c 'import site; print(site.getsitepackages()[0])')
+	@.venv-ray/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
+	@touch $@
+
 bench: .venv/test.stamp
 	set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
-	rm -rf .venv .venv-torchvision .venv-trackers
+	rm -rf .venv .venv-torchvision .venv-trackers .venv-ray
 
 # .venv/EXTRA.stamp: the environment with that extra; made again only when what is to be installed changes.
 .venv/%.stamp: pyproject.toml constraints.txt | .venv/bin/python

@@ -39,6 +39,9 @@ from tunesmith.training.state import State
 from tunesmith.training.stepping import evaluated, finish
 from tunesmith.training.tracking import Trackers
 
+Follow = Callable[[State], bool]
+"""Who looks at the State after every step, and says whether it is enough."""
+
 
 def run_recipe(
     recipe: Recipe,
@@ -125,7 +128,7 @@ def measured(job: Job, run: Run, tell: Tell, known: HeldOut | None = None) -> Jo
     return replace(job, rows=rows, head=head, micro=stored["micro"], epochs=length and length["epochs"])
 
 
-def following(trackers: Trackers) -> Callable[[State], bool]:
+def following(trackers: Trackers) -> Follow:
     """What trackers do after a step; it is never enough for them."""
 
     def follow(_state: State) -> bool:
@@ -135,11 +138,8 @@ def following(trackers: Trackers) -> Callable[[State], bool]:
     return follow
 
 
-def train(
-    job: Job, run: Run, tell: Tell, quiet: bool, follow: Callable[[State], bool] = lambda _state: False
-) -> Tunable:
-    """Train through the plan's phases; evaluate, keep the best, save, stop: the lines under the `for`. `follow`: called
-    after every step, for those who read events.jsonl; whether it is enough."""
+def train(job: Job, run: Run, tell: Tell, quiet: bool, follow: Follow = lambda _state: False) -> Tunable:
+    """Train through the plan's phases; evaluate, keep the best, save, stop: the lines under the `for`."""
     state, feed = State(job.net()), job.feed(job.rows.split.train)
     cadence = job.cadence(feed.steps_per_epoch)
     regularization.begin(job, state)

@@ -16,7 +16,7 @@ SAMPLE = ROOT / "src" / "tunesmith" / "samples" / "support-tickets.csv"
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What makes a verb's line toy-sized. `demo` has no such words: its lines run in the slow set.
-TOY = {"fit": "--set train.length='2 steps'"}
+TOY = {"fit": "--set train.length='2 steps'", "search": "--trials 2"}
 
 
 def _parameters(*, demo: bool) -> list[object]:

@@ -288,11 +288,11 @@ def test_a_trial_at_its_end_or_before_its_first_report_is_not_given_up():
     record = trial(9, DEFAULTS, state="running", system_attrs={"completed_rung_0": 0.1, "completed_rung_1": 0.1})
     assert prune(better, record, "maximize") == (False, record.system_attrs)
     assert not prune(better, replace(record, reports=((9, 0.1),)), "maximize")[0]
-    assert prune(better, replace(record, reports=((3, 0.1),), system_attrs={"completed_rung_0": 0.1}), "maximize")[0]
+    assert prune(better, replace(record, reports=((4, 0.1),), system_attrs={"completed_rung_0": 0.1}), "maximize")[0]
 
 
 def test_a_score_that_is_no_number_is_given_up():
-    assert prune([], trial(1, DEFAULTS, state="running", reports=((1, float("nan")),)), "maximize")[0]
+    assert prune([], trial(1, DEFAULTS, state="running", reports=((2, float("nan")),)), "maximize")[0]
 
 
 def test_the_question_changes_neither_the_record_nor_optunas_settings_and_says_nothing(
@@ -353,7 +353,7 @@ def test_the_study_of_all_trials_has_the_arm_as_a_choice_and_no_finalists():
         "WAITING",
     ]
     assert [shown.params["arm"] for shown in study.trials] == ["full", *["lora"] * 5]
-    assert study.best_value == 0.8 and study.trials[0].intermediate_values == {1: 0.7, 9: 0.8}
+    assert study.best_value == 0.8 and study.trials[0].intermediate_values == {2: 0.7, 9: 0.8}
     assert [shown.user_attrs["number"] for shown in study.trials] == list(range(1, 7))
     assert study.trials[2].user_attrs["why"] == "collapsed"
     assert study.trials[0].duration is not None and study.trials[0].duration.total_seconds() == 60

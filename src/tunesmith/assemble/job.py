@@ -266,7 +266,7 @@ def prepare(
     more = None if unlabelled is None else unlabelled.encoded
     rows = replace(rows, ledger=accounts.settled(rows, encoded, more, recipe.data.limits))
     facts = facts_of(rows, pretrained, encoded, machine, plan)
-    recipe, reasons = resolve(with_places(recipe, objects), facts)
+    recipe, reasons = resolve(opened.with_places(recipe, objects), facts)
     for line in (*encoded.notes, *_told(rows, encoded, encoder)):
         tell(line)
     head = None if recipe.model.head == "auto" else recipe.model.head
@@ -302,20 +302,6 @@ def facts_of(rows: Rows, pretrained: Pretrained, encoded: Encoded, machine: Mach
         select=rows.task.select,
         metrics=rows.metrics,
     )
-
-
-def with_places(recipe: Recipe, objects: Objects) -> Recipe:
-    """The recipe with whole paths, so that a Run can be resumed and read from anywhere."""
-
-    def whole(text: str | None) -> str | None:
-        return str(Path(text).expanduser().resolve()) if text is not None and Path(text).expanduser().exists() else text
-
-    data = recipe.data
-    places = {"valid": whole(data.valid), "test": whole(data.test), "unlabelled": whole(data.unlabelled)}
-    places["source"] = data.source if objects.data is not None else whole(data.source)
-    model = recipe.model.model_copy(update={"name": whole(recipe.model.name), "weights": whole(recipe.model.weights)})
-    judging = recipe.evaluate.model_copy(update={"source_task": whole(recipe.evaluate.source_task)})
-    return recipe.model_copy(update={"data": data.model_copy(update=places), "model": model, "evaluate": judging})
 
 
 def _name(rows: Rows) -> str:

@@ -248,3 +248,17 @@ def _module(
     if isinstance(encoder, image.ImageEncoder):
         told += filter(None, [fit_channels(module, encoder.channels)])
     return module, told
+
+
+def with_places(recipe: Recipe, objects: Objects) -> Recipe:
+    """The recipe with whole paths, so that a Run can be resumed and read from anywhere."""
+
+    def whole(text: str | None) -> str | None:
+        return str(Path(text).expanduser().resolve()) if text is not None and Path(text).expanduser().exists() else text
+
+    data = recipe.data
+    places = {"valid": whole(data.valid), "test": whole(data.test), "unlabelled": whole(data.unlabelled)}
+    places["source"] = data.source if objects.data is not None else whole(data.source)
+    model = recipe.model.model_copy(update={"name": whole(recipe.model.name), "weights": whole(recipe.model.weights)})
+    judging = recipe.evaluate.model_copy(update={"source_task": whole(recipe.evaluate.source_task)})
+    return recipe.model_copy(update={"data": data.model_copy(update=places), "model": model, "evaluate": judging})

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.assemble.job import with_places
+from tunesmith.assemble.opened import with_places
 from tunesmith.assemble.rows import Objects
 from tunesmith.delivery import folder
 from tunesmith.errors import DataError, Interrupted
