@@ -47,9 +47,10 @@ def test_a_frozen_body_costs_little_and_a_moving_one_three_passes_a_row(tmp_path
     head = work_of(bench.prepared({}))
     full = work_of(bench.prepared({"strategy": "full"}))
     live = work_of(bench.prepared({"train.cache": "off"}))
-    assert head.steps == full.steps == live.steps == 4 * 20
-    train, valid = 320, 80
+    train, valid = len(bench.rows.split.train), len(bench.rows.split.valid)
+    seen = head.steps * 16
+    assert head.steps == full.steps == live.steps == 4 * -(-train // 16)
     assert head.passes == train + valid, "each row once"
-    assert full.passes == 4 * (3 * train + valid)
-    assert live.passes == 4 * (train + valid)
+    assert full.passes == 3 * seen + 4 * valid
+    assert live.passes == seen + 4 * valid
     assert head.trained < full.trained
