@@ -34,7 +34,7 @@ from tunesmith.training import machine
 
 Tell = Callable[[str], None]
 
-REPORT_SECONDS, TIMES = 5.0, 3.5
+REPORT_SECONDS, TIMES = 5.0, 3.0
 """The winner is judged, reported and saved in so many seconds, and so many times what the baselines took on valid: they
 are learnt again for each part, and compared with it."""
 AFTER_SIGNAL = 60.0

@@ -78,6 +78,8 @@ class Worker:
         """The trials with a score, the best first."""
         sign = 1 if rising(self.bench.job.select) else -1
         scored = [record for record in records if record.role == "trial" and record.value is not None]
+        if len(self.bench.splits) > 1:  # One that was ended has a score of fewer rows.
+            scored = [record for record in scored if record.state == "done"] or scored
         return sorted(scored, key=lambda record: (-sign * record.value, record.number))  # type: ignore[operator]
 
     def until(self, records: Sequence[Record]) -> float:
