@@ -188,6 +188,15 @@ def test_a_killed_search_goes_on_where_it_was_and_its_best_can_be_used_meanwhile
         package.search(resume=out, quiet=True)
 
 
+def test_sigterm_ends_a_search_at_once_with_its_own_code_and_the_way_to_go_on(bert, sets, tmp_path):
+    out = tmp_path / "run"
+    process = begun(bert, sets, out)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 75 and f"tunesmith search --resume {out}" in told
+    assert package.load(out / "best").predict(["a text"]) and not (out / "scores.json").exists()
+
+
 def test_ctrl_c_ends_a_search_with_the_best_so_far(bert, sets, tmp_path):
     out = tmp_path / "run"
     process = begun(bert, sets, out)

@@ -243,3 +243,13 @@ def test_workers_killed_at_random_lose_no_trial_and_finish_none_twice(tmp_path: 
     assert all(record.reports == ((1, 1.0), (2, 2.0), (3, 3.0)) for record in ended) and not records.unread()
     finished = [int(line) for line in diary.read_text().split()]
     assert len(finished) == len(set(finished)), "a trial was finished twice"
+
+
+def test_a_record_that_is_done_gets_the_next_number_and_takes_no_trial_that_waits(folder: Path) -> None:
+    records = Records(folder)
+    first = records.claim(a_trial)
+    assert first is not None
+    records.put(replace(first, state="waiting"))
+    added = records.add(replace(first, state="done", role="finalist", value=0.5))
+    assert (added.number, added.value) == (2, 0.5)
+    assert [(record.number, record.state) for record in records.all()] == [(1, "waiting"), (2, "done")]

@@ -117,6 +117,13 @@ class Records:
                 self._write(claimed)
             return claimed
 
+    def add(self, record: Record) -> Record:
+        """Give a record that is done already the next number, and write it."""
+        with self._lock:
+            added = replace(record, number=self._next_number(), worker=_worker(), began=time.time())
+            self._write(added)
+            return added
+
     def put(self, record: Record) -> bool:
         """Write `record`; False, and nothing written, where another worker has taken its trial up meanwhile."""
         with self._lock:

@@ -20,7 +20,7 @@ from tunesmith.files import remove_folder, sweep
 from tunesmith.recipe.check import check_recipe
 from tunesmith.recipe.schema import Recipe
 from tunesmith.run import STUDY, Run
-from tunesmith.signals import terminable
+from tunesmith.signals import Terminated, terminable
 from tunesmith.study import earlier, finalists, findings, study, winner, workers
 from tunesmith.study.arms import arms_of, backbones
 from tunesmith.study.asked_space import asked_space
@@ -66,7 +66,7 @@ def run_search(
         try:
             bench = open_workbench(recipe, objects, place, tell, led.measured if led else None)
             arms = arms_of(recipe, bench.situations(backbones(recipe)))
-            led = led or study.begin(with_places(recipe, objects), out, began)
+            led = led or study.begin(with_places(recipe, objects), out, bench.job.recipe.name, began)
             led.settle(folder.fingerprint(bench.job)["rows"], asdict(bench.measured))
             tell(f"search folder: {led.path} (budget {recipe.search.budget}, {led.used:.0f} s of it are used)")
             worker = Worker(led, bench, arms, tell, _delivery(bench))
@@ -96,8 +96,9 @@ def _search(worker: Worker, tell: Tell) -> bool:
         try:
             worker.work()
         except (Interrupted, KeyboardInterrupt) as error:
-            if getattr(error, "code", 130) != 130 or not worker.best(worker.study.records.all()):
-                raise KeyboardInterrupt from None
+            code = getattr(error, "code", 130)
+            if code != 130 or not worker.best(worker.study.records.all()):
+                raise (KeyboardInterrupt if code == 130 else Terminated) from None
             worker.ended = "ended by Ctrl-C"
     tell(f"no more trials: {worker.ended}")
     return worker.ended == "ended by Ctrl-C"
@@ -115,16 +116,9 @@ def _final(worker: Worker, interrupted: bool, tell: Tell) -> Final:
     refit = best[0].seconds if worker.bench.may_refit else 0.0
     final = finalists.hold(worker.bench, best, worker.study.deadline - worker.delivery - refit, tell)
     for judged in final.judged:
-        _add(worker, judged)
+        records.add(judged)
     tell(f"winner: trial {final.winner.number}, {final.winner.arm}: {final.why}")
     return final
-
-
-def _add(worker: Worker, record: Record) -> None:
-    """Give a record that is done a number and a file."""
-    claimed = worker.study.records.claim(lambda _all: record)
-    if claimed is not None:
-        worker.study.records.put(replace(record, number=claimed.number, worker=claimed.worker, began=claimed.began))
 
 
 def _deliver(worker: Worker, final: Final, interrupted: bool, tell: Tell, quiet: bool) -> Run:

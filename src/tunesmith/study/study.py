@@ -92,14 +92,14 @@ class Study:
         return bool(_noted(self.path)["state"] == "searching")
 
 
-def begin(recipe: Recipe, out: Path | str | None, began: float) -> Study:
-    """Make the folder of a new search; TunesmithError where there is something in it already."""
-    name = recipe.name if recipe.name != "auto" else "search"
+def begin(recipe: Recipe, out: Path | str | None, name: str, began: float) -> Study:
+    """Make the folder of a new search, called after `name` if no place is given; TunesmithError where something lies
+    there already."""
     path = Path(out) if out is not None else None
     if path is not None and (path / "search.json").is_file():
         remedy = f"choose another --out, or continue it: tunesmith search --resume {path}"
         raise TunesmithError("there is a search in the output folder", where=str(path), remedy=remedy)
-    path = new_run(path, name).path
+    path = new_run(path, f"{name}-search").path
     path.mkdir(parents=True, exist_ok=True)
     study = Study(path, recipe, began)
     study.note(recipe=recipe.model_dump(mode="json", exclude_unset=True))

@@ -14,7 +14,7 @@ from optuna.distributions import distribution_to_json
 
 from tunesmith.assemble.job import Job
 from tunesmith.delivery import folder
-from tunesmith.errors import TunesmithError
+from tunesmith.errors import Interrupted, TunesmithError
 from tunesmith.evaluation.intervals import rising
 from tunesmith.evaluation.intervals import shown as shown_interval
 from tunesmith.study import costs, gain, winner
@@ -168,7 +168,12 @@ class Worker:
             self.study.records.put(replace(record, state="stopped", why=why))
             return
         self.study.records.put(record)
-        done = run_trial(self.bench, record, job, until=until, tell=self._pruned, beat=self._beat, keep=self._keep)
+        try:
+            done = run_trial(self.bench, record, job, until=until, tell=self._pruned, beat=self._beat, keep=self._keep)
+        except (Interrupted, KeyboardInterrupt) as error:
+            if getattr(error, "code", 130) == 130:  # After another signal the trial is taken up again.
+                self.study.records.put(replace(record, state="stopped", why="the search was ended"))
+            raise
         self.study.records.put(done)
         self._told(done)
 
