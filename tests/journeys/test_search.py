@@ -14,11 +14,12 @@ import pytest
 from safetensors.torch import load_file
 
 import tunesmith as package
-from tunesmith.errors import RecipeError, TunesmithError
+from tunesmith.errors import DataError, RecipeError, TunesmithError
 from tunesmith.testing import tiny_rows
 
 SMALL = ('search.space={"train.length" = "2 epochs", "model.head" = "pooled"}', 'evaluate.metrics=["accuracy"]')
-"""Short trials, whose learning rate alone is searched."""
+"""Short trials."""
+TWO_ARMS = ('search.space={"train.length" = "2 epochs", "model.head" = "pooled", "strategy" = ["full", "unfreeze"]}',)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +147,24 @@ def test_a_fit_refuses_what_only_a_search_uses_and_a_search_what_it_cannot_searc
     with pytest.raises(RecipeError, match="no effect"):
         package.search(join=tmp_path / "d", budget="5m", quiet=True)
     assert not (tmp_path / "b").exists() and not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(("setting", "words"), [("memory", "of memory"), ("disk", "on disk")])
+def test_a_trial_that_would_not_fit_is_not_begun(setting, words, bert, sets, tmp_path):
+    train, test = sets
+    with pytest.raises(DataError, match=f"found no model: not begun.*{words}"):
+        package.search(
+            train,
+            bert,
+            test=test,
+            out=tmp_path / "run",
+            settings=[*SMALL, f"search.{setting}=0.00001", *TWO_ARMS],
+            quiet=True,
+        )
+    trials = records_of(tmp_path / "run")
+    assert trials and all(record["state"] == "stopped" and not record["steps"] for record in trials)
+    arms = [record["arm"] for record in trials]
+    assert max(arms.count(arm) for arm in arms) == 2, "no arm is asked for ever"
 
 
 COMMAND = "import sys; from tunesmith.cli import _run; sys.exit(_run(sys.argv[1:]))"

@@ -10,8 +10,9 @@ from pyarrow.csv import write_csv
 from tunesmith.assemble import opened
 from tunesmith.assemble.rows import Objects, open_rows
 from tunesmith.given import recipe_of
-from tunesmith.study.workbench import may_refit, splits_of, together
-from tunesmith.testing import tiny_rows
+from tunesmith.study.workbench import may_refit, open_workbench, splits_of, together
+from tunesmith.testing import tiny_model, tiny_rows
+from tunesmith.training import machine
 
 
 def split(path, *settings, **files):
@@ -61,3 +62,14 @@ def test_together_the_valid_rows_train_and_the_ledger_says_so(rows_of):
     assert len(joined.split.train) == len(whole.split.train) + len(whole.split.valid)
     moved = [entry for entry in joined.ledger.entries if entry.step == "search"]
     assert [(entry.part, entry.to, entry.rows) for entry in moved] == [("valid", "train", len(whole.split.valid))]
+
+
+def test_rates_are_those_of_the_phases_that_a_trimmed_body_has(rows_of, tmp_path):
+    fields = {"data": str(rows_of(300)), "model": str(tiny_model(tmp_path / "model")), "strategy": "unfreeze"}
+    recipe = recipe_of(Objects(), fields, ["model.head=pooled", 'evaluate.metrics=["accuracy"]'])
+    bench = open_workbench(recipe, Objects(), machine.start("cpu", "fp32"), lambda _line: None)
+    settings = {"model.edits.trim": {"keep": 1}}
+    filled = bench.filled(bench.recipe_with(settings))
+    job = bench.prepared({**settings, "train.lr": filled.train.lr})
+    assert filled.train.lr.keys() == {phase.name for phase in job.plan.phases}
+    assert filled.train.lr.keys() < bench.filled(recipe).train.lr.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from tunesmith.delivery.beside import Frozen, answers, baselines_of, frozen, tol
 from tunesmith.delivery.overfitting import rows_curve
 from tunesmith.evaluation import intervals
 from tunesmith.evaluation.predict import outputs_of
+from tunesmith.models.pretrained import Pretrained
 from tunesmith.recipe.resolve import resolve
 from tunesmith.recipe.schema import Choice, Recipe, Search
 from tunesmith.study.arms import situation_of
@@ -109,7 +111,7 @@ class Workbench:
 
     def filled(self, recipe: Recipe) -> Recipe:
         """A recipe with every "auto" that facts decide, reckoned on the network that was asked for."""
-        plan = plan_of(recipe, self.job.pretrained)
+        plan = plan_of(recipe, _as_trimmed(recipe, self.job.pretrained))
         parts = (self.job.rows, self.job.pretrained, self.job.encoded, self.machine, plan)
         return resolve(recipe, facts_of(*parts))[0]
 
@@ -137,6 +139,16 @@ def open_workbench(
     tell(f"baselines, valid {job.select}: {shown}")
     heads = {job.recipe.model.name: head}
     return Workbench(recipe, objects, machine, whole, splits, job, measured, heads)
+
+
+def _as_trimmed(recipe: Recipe, pretrained: Pretrained) -> Pretrained:
+    """The network with the stages that the recipe leaves it, by which phases and their rates are called."""
+    keep = recipe.model.edits.get("trim", {}).get("keep")
+    if keep is None:
+        return pretrained
+    trimmed, gone = copy.copy(pretrained), {f"block.{number}" for number in range(keep, len(pretrained.stages))}
+    trimmed.stages = tuple(stage for stage in pretrained.stages if stage.name not in gone)
+    return trimmed
 
 
 def _measured(job: Job, splits: Sequence[Rows]) -> Measured:

@@ -17,6 +17,7 @@ from tunesmith.delivery import folder
 from tunesmith.errors import Interrupted, TunesmithError
 from tunesmith.evaluation.intervals import rising
 from tunesmith.evaluation.intervals import shown as shown_interval
+from tunesmith.files import size
 from tunesmith.study import costs, gain, winner
 from tunesmith.study.earlier import Advice
 from tunesmith.study.proposals import propose, prune
@@ -34,6 +35,8 @@ FINALS = 0.35
 """The share of the budget that finalists and the winner's last training may take."""
 LAST_TRAININGS = 3.0
 """They take about so many trainings of the best trial."""
+MOST_NOT_BEGUN = 2
+"""An arm of which so many trials did not fit is left alone."""
 WORTH_TELLING = 5.0
 """A trial of fewer seconds that is not the best is not told."""
 
@@ -106,7 +109,8 @@ class Worker:
         for arm in self.arms:
             mine = [record for record in trials if record.arm == arm.name]
             seconds = costs.corrected(self._reckoned(arm), arm.name, trials)
-            if arm.name in self.exhausted or (seconds > left and best):
+            not_begun = sum(record.state == "stopped" and not record.steps for record in mine)
+            if arm.name in self.exhausted or not_begun >= MOST_NOT_BEGUN or (seconds > left and best):
                 continue
             values = gain.scores_of(mine, arm.name)
             start = baseline if top is None else top
@@ -183,18 +187,18 @@ class Worker:
         if others and seconds > left:
             return f"not begun: it would take {seconds:.0f} s, and {max(0.0, left):.0f} s are left"
         search = self.bench_search
-        size = sum(p.numel() * p.element_size() for p in job.pretrained.module.parameters())
-        needed = size + 3 * 4 * costs.work_of(job).trained
+        held = sum(p.numel() * p.element_size() for p in job.pretrained.module.parameters())
+        needed = held + 3 * 4 * costs.work_of(job).trained
         allowed = psutil.virtual_memory().available if search.memory is None else search.memory * 1e9
         if job.machine.device.type == "cpu" and needed > allowed:
-            return f"not begun: it would need {needed / 1e9:.1f} GB of memory, and may have {allowed / 1e9:.1f}"
+            return f"not begun: it would need {size(needed)} of memory, and may have {size(allowed)}"
         disk = folder.needed_bytes(job)
         free = shutil.disk_usage(self.study.path).free
         if search.disk is not None:
             used = sum(f.stat().st_size for f in self.study.path.rglob("*") if f.is_file())
             free = min(free, int(search.disk * 1e9) - used)
         if disk > free:
-            return f"not begun: it would need {disk / 1e9:.1f} GB on disk, and may have {max(0, free) / 1e9:.1f}"
+            return f"not begun: it would need {size(disk)} on disk, and may have {size(max(0, free))}"
         return None
 
     def _pruned(self, record: Record) -> Record:
