@@ -180,7 +180,6 @@ def trainer(files: dict[str, Path], budget: int, seed: int, out: Path) -> tuple[
         AutoTokenizer,
         Trainer,
         TrainerCallback,
-        TrainingArguments,
     )
 
     clock = Clock(budget)
@@ -213,21 +212,7 @@ def trainer(files: dict[str, Path], budget: int, seed: int, out: Path) -> tuple[
     def objective(trial: optuna.Trial) -> float:
         torch.manual_seed(seed)
         model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(labels))
-        arguments = TrainingArguments(
-            output_dir=str(out / f"trial-{trial.number}"),
-            learning_rate=trial.suggest_float("lr", 1e-5, 5e-4, log=True),
-            num_train_epochs=trial.suggest_int("epochs", 2, 20),
-            per_device_train_batch_size=trial.suggest_categorical("batch", [8, 16, 32, 64]),
-            eval_strategy="epoch",
-            save_strategy="best",
-            metric_for_best_model="accuracy",
-            load_best_model_at_end=True,
-            save_total_limit=1,
-            report_to="none",
-            disable_tqdm=True,
-            logging_strategy="no",
-            seed=seed,
-        )
+        arguments = _asked(trial, out, seed)
         made = Trainer(
             model,
             arguments,
@@ -249,6 +234,27 @@ def trainer(files: dict[str, Path], budget: int, seed: int, out: Path) -> tuple[
     while clock.left > 0:
         study.optimize(objective, n_trials=1)
     return curve, {"trials": len(study.trials)}
+
+
+def _asked(trial: Any, out: Path, seed: int) -> Any:
+    """What Optuna asks of the Trainer: the best epoch of each trial is kept."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(out / f"trial-{trial.number}"),
+        learning_rate=trial.suggest_float("lr", 1e-5, 5e-4, log=True),
+        num_train_epochs=trial.suggest_int("epochs", 2, 20),
+        per_device_train_batch_size=trial.suggest_categorical("batch", [8, 16, 32, 64]),
+        eval_strategy="epoch",
+        save_strategy="best",
+        metric_for_best_model="accuracy",
+        load_best_model_at_end=True,
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        logging_strategy="no",
+        seed=seed,
+    )
 
 
 class Clock:

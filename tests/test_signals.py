@@ -13,7 +13,7 @@ from tunesmith.signals import Signals, Terminated, terminable
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_is_noted_with_its_exit_code_and_interrupts_nothing(number, code):
-    with Signals() as signals:
+    with pytest.raises(KeyboardInterrupt), Signals() as signals:
         assert signals.code == 0
         os.kill(os.getpid(), number)
         assert signals.code == code
@@ -49,3 +49,17 @@ def test_in_another_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert found == [(0, signal.getsignal(signal.SIGINT))]
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_that_came_too_late_for_the_loop_is_not_lost(number, kind):
+    with pytest.raises(kind) as caught, Signals():
+        os.kill(os.getpid(), number)
+    assert type(caught.value) is kind
+
+
+def test_a_signal_that_was_answered_is_not_raised_again():
+    with pytest.raises(RuntimeError), Signals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.code == 130
+        raise RuntimeError("answered")

@@ -34,7 +34,8 @@ def terminable() -> Iterator[None]:
 
 
 class Signals:
-    """While entered, the first SIGINT or SIGTERM is noted in `code` (130 or 75); a second SIGINT interrupts at once."""
+    """While entered, the first SIGINT or SIGTERM is noted in `code` (130 or 75); a second SIGINT interrupts at once,
+    and one that nobody answered at the end of the block."""
 
     def __init__(self) -> None:
         self.code = 0
@@ -51,6 +52,8 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.code and kind is None:  # It came too late to be granted by the loop, and is not lost.
+            raise KeyboardInterrupt if self.code == 130 else Terminated
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.code and number == signal.SIGINT:
