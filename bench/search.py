@@ -174,7 +174,6 @@ def trainer(files: dict[str, Path], budget: int, seed: int, out: Path) -> tuple[
     """Optuna over transformers' Trainer."""
     import optuna
     import torch
-    from datasets import Dataset
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -191,11 +190,7 @@ def trainer(files: dict[str, Path], budget: int, seed: int, out: Path) -> tuple[
     train = lot.sample(rows["train"], len(rows["train"]))
     parts = {"valid": train[: len(train) // 5], "train": train[len(train) // 5 :], "test": rows["test"]}
 
-    def encoded(some: list[dict[str, str]]) -> Dataset:
-        made = tokenizer([row["text"] for row in some], truncation=True)
-        return Dataset.from_dict({**made, "labels": [labels.index(row["label"]) for row in some]})
-
-    sets = {part: encoded(some) for part, some in parts.items()}
+    sets = {part: _encoded(some, tokenizer, labels) for part, some in parts.items()}
     curve: list[Point] = []
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -234,6 +229,14 @@ def trainer(files: dict[str, Path], budget: int, seed: int, out: Path) -> tuple[
     while clock.left > 0:
         study.optimize(objective, n_trials=1)
     return curve, {"trials": len(study.trials)}
+
+
+def _encoded(rows: list[dict[str, str]], tokenizer: Any, labels: list[str]) -> Any:
+    """Rows as the Trainer reads them."""
+    from datasets import Dataset
+
+    made = tokenizer([row["text"] for row in rows], truncation=True)
+    return Dataset.from_dict({**made, "labels": [labels.index(row["label"]) for row in rows]})
 
 
 def _asked(trial: Any, out: Path, seed: int) -> Any:
