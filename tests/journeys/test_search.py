@@ -216,12 +216,13 @@ def test_sigterm_ends_a_search_at_once_with_its_own_code_and_the_way_to_go_on(be
     assert package.load(out / "best").predict(["a text"]) and not (out / "scores.json").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_search_with_the_best_so_far(bert, sets, tmp_path):
     out = tmp_path / "run"
     process = begun(bert, sets, out)
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=120)[1]
-    assert process.returncode == 130 and "ended early, as asked" in told
+    assert process.returncode == 130 and "ended early, as asked" in told, told
     assert package.Run(out).finished and package.Run(out).scores["test"]["accuracy"]["value"] is not None
 
 
